@@ -1,0 +1,1 @@
+//! UCI configuration and key files of the natf daemons.

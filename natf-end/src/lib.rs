@@ -1,0 +1,1 @@
+//! External node role of NAT-f: names, negotiation, virtual address translation.

@@ -1,0 +1,3 @@
+//! External node daemon of NAT-f.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Linux kernel layer of natf: conntrack, packet queue, nftables, raw sockets.

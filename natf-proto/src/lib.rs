@@ -1,0 +1,1 @@
+//! NAT-f wire formats, keys, cookies and virtual addresses, without I/O.

@@ -1,0 +1,3 @@
+//! NAT-f router daemon: access control table and forced mappings.
+
+fn main() {}
