@@ -1,0 +1,165 @@
+//! Sealing with the enrolled key of a peer: XChaCha20-Poly1305, one derived key per direction.
+
+use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroize;
+
+use crate::{
+    envelope::{BODY_LEN, Body, Envelope, Header, Message, NONCE_LEN, assemble},
+    error::OpenError,
+    random::Random,
+};
+
+/// Names an enrolled key on one router; 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u16);
+
+impl KeyId {
+    /// No key: hosts that are open to `anyone`.
+    pub const ANONYMOUS: Self = Self(0);
+}
+
+/// Which way a message travels; each way has its own key, so that nothing can be reflected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Requests.
+    ToRouter,
+    /// Answers.
+    ToEnd,
+}
+
+/// The two working keys of one enrolled peer, derived once.
+#[derive(Clone)]
+pub struct PeerKeys {
+    id: KeyId,
+    to_router: XChaCha20Poly1305,
+    to_end: XChaCha20Poly1305,
+}
+
+impl std::fmt::Debug for PeerKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PeerKeys({})", self.id.0)
+    }
+}
+
+impl PeerKeys {
+    /// Derives both directions from the enrolled 256-bit key by HKDF-SHA256 (RFC 5869), without salt.
+    pub fn derive(id: KeyId, enrolled: &[u8; 32]) -> Self {
+        let hkdf = Hkdf::<Sha256>::new(None, enrolled);
+        let cipher = |label: &[u8]| {
+            let mut key = [0u8; 32];
+            // 32 bytes are far below HKDF's limit of 255 hashes: this cannot fail.
+            let expanded = hkdf.expand_multi_info(&[label, &id.0.to_be_bytes()], &mut key);
+            debug_assert!(expanded.is_ok());
+            let cipher = XChaCha20Poly1305::new(&key.into());
+            key.zeroize();
+            cipher
+        };
+        Self { id, to_router: cipher(b"NAT-f 1 to router"), to_end: cipher(b"NAT-f 1 to end") }
+    }
+
+    /// Whose keys these are.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    fn cipher(&self, direction: Direction) -> &XChaCha20Poly1305 {
+        match direction {
+            Direction::ToRouter => &self.to_router,
+            Direction::ToEnd => &self.to_end,
+        }
+    }
+
+    /// Seals a body; the header's key id is this peer's. The nonce is random: a reset counter never reuses one.
+    pub fn seal(
+        &self,
+        direction: Direction,
+        kind: crate::Kind,
+        counter: u64,
+        body: &Body,
+        random: &mut dyn Random,
+    ) -> Message {
+        let header = Header { kind, key: self.id, counter }.emit();
+        let mut nonce = [0; NONCE_LEN];
+        random.fill(&mut nonce);
+        let mut sealed = *body;
+        let tag = self.cipher(direction).encrypt_inout_detached(
+            &XNonce::from(nonce),
+            &header,
+            sealed.as_mut_slice().into(),
+        );
+        match tag {
+            Ok(tag) => assemble(&header, &nonce, &sealed, &tag.into()),
+            // The cipher only refuses more than 256 GiB. A zero message opens nowhere.
+            Err(_) => assemble(&header, &nonce, &[0; BODY_LEN], &[0; 16]),
+        }
+    }
+
+    /// Opens a message; the comparison of the tag takes the same time for every outcome.
+    ///
+    /// # Errors
+    /// [`OpenError::Forged`] for another key, another direction or any changed bit.
+    pub fn open(&self, direction: Direction, envelope: &Envelope<'_>) -> Result<Body, OpenError> {
+        let mut body = *envelope.body;
+        self.cipher(direction)
+            .decrypt_inout_detached(
+                &XNonce::from(*envelope.nonce),
+                envelope.header_bytes,
+                body.as_mut_slice().into(),
+                &(*envelope.tag).into(),
+            )
+            .map_err(|_| OpenError::Forged)?;
+        Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Kind, random::tests::Counting};
+
+    fn sealed() -> (PeerKeys, Message) {
+        let keys = PeerKeys::derive(KeyId(7), &[42; 32]);
+        let message =
+            keys.seal(Direction::ToRouter, Kind::MappingRequest, 99, &[5; BODY_LEN], &mut Counting(0));
+        (keys, message)
+    }
+
+    #[test]
+    fn opens_what_it_sealed() {
+        let (keys, message) = sealed();
+        let envelope = Envelope::parse(&message).unwrap();
+        assert_eq!(envelope.header, Header { kind: Kind::MappingRequest, key: KeyId(7), counter: 99 });
+        assert_eq!(keys.open(Direction::ToRouter, &envelope).unwrap(), [5; BODY_LEN]);
+    }
+
+    #[test]
+    fn a_message_cannot_be_reflected() {
+        let (keys, message) = sealed();
+        assert!(keys.open(Direction::ToEnd, &Envelope::parse(&message).unwrap()).is_err());
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let (keys, message) = sealed();
+        for at in 6..message.len() {
+            let mut forged = message;
+            forged[at] ^= 1;
+            let envelope = Envelope::parse(&forged).unwrap();
+            assert_eq!(keys.open(Direction::ToRouter, &envelope), Err(OpenError::Forged), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn another_key_does_not_open() {
+        let (_, message) = sealed();
+        let other = PeerKeys::derive(KeyId(7), &[43; 32]);
+        assert!(other.open(Direction::ToRouter, &Envelope::parse(&message).unwrap()).is_err());
+    }
+
+    #[test]
+    fn debug_output_has_no_key() {
+        assert_eq!(format!("{:?}", PeerKeys::derive(KeyId(7), &[42; 32])), "PeerKeys(7)");
+    }
+}
