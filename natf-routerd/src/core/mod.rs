@@ -1,0 +1,12 @@
+//! The router's decisions, without I/O: time, chance and the kernel's answers come in as arguments, effects go out as
+//! values of [`Output`].
+
+pub mod access;
+pub mod counters;
+pub mod limit;
+pub mod mapping;
+pub mod names;
+pub mod output;
+pub mod peer;
+pub mod router;
+mod upkeep;

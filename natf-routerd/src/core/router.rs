@@ -1,0 +1,572 @@
+//! The router's side of the negotiation (N5-N8, N15): a message in, a decision, a mapping, an answer.
+//!
+//! ```text
+//! handle_message ─ open, judge counter ─▶ handle_request ─ ACT ─▶ Output::Insert ─▶ handle_inserted ─▶ Output::Send
+//!                └─ not authenticated: Handled::NotOurs            kernel confirms (style: the reply leaves after)
+//! ```
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
+
+use natf_proto::{
+    CookieJar, CookieOffer, Direction, EndRequest, EndResponse, Envelope, Freshness, Grant, HostName, KeyId,
+    Kind, MappingKind, MappingRequest, MappingResponse, Random, Reason, Stale, Transport, assemble_anonymous,
+};
+
+use super::{
+    access::{AccessTable, Requester},
+    counters::{Counter, Counters},
+    limit::{Limiter, Rate},
+    mapping::{Mapping, MappingId, MappingTable, PortCursor, Stage, without_port},
+    names::Names,
+    output::{Arrival, Await, Entry, Handled, Now, Output},
+    peer::{Peers, Role},
+};
+
+/// How often another port is tried where the kernel says that somebody has it.
+const PORT_TRIES: u8 = 16;
+/// What strangers may cost.
+const STRANGER: Rate = Rate { per_second: 20, burst: 40 };
+const ALL_STRANGERS: Rate = Rate { per_second: 1000, burst: 2000 };
+/// How often replayed or stale messages may make us answer.
+const STALE: Rate = Rate { per_second: 2, burst: 10 };
+const ALL_STALE: Rate = Rate { per_second: 100, burst: 200 };
+
+/// Bounds and times, from `config router`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// First mapped port.
+    pub port_first: u16,
+    /// Last mapped port.
+    pub port_last: u16,
+    /// How long a mapping waits for its first packet.
+    pub pending: Duration,
+    /// Most mappings in all.
+    pub max_mappings: usize,
+    /// Most mappings of one peer.
+    pub max_per_peer: u32,
+    /// Most mappings to one host.
+    pub max_per_host: u32,
+    /// Most mappings of those who are not enrolled.
+    pub max_anyone: u32,
+}
+
+/// The kernel's idle timeouts, which are the lifetimes that ENs are told (N8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// An established TCP connection.
+    pub tcp: Duration,
+    /// A UDP flow with packets both ways.
+    pub udp: Duration,
+}
+
+/// A question that is answered when the kernel has done its part.
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    arrival: Arrival,
+    request: MappingRequest,
+    counter: u64,
+    tries: u8,
+}
+
+/// What happens when the kernel has done its part.
+#[derive(Debug, Clone, Copy)]
+enum Waiting {
+    Answer(Question),
+    FirstPacket(u32),
+}
+
+/// The state of the router: ACT, peers, mappings.
+pub struct Router {
+    pub(super) limits: Limits,
+    pub(super) lifetimes: Lifetimes,
+    pub(super) access: AccessTable,
+    pub(super) peers: Peers,
+    pub(super) mappings: MappingTable,
+    pub(super) names: Names,
+    pub(super) counters: Counters,
+    pub(super) per_peer: BTreeMap<KeyId, u32>,
+    pub(super) per_host: BTreeMap<u16, u32>,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) start: Instant,
+    pub(super) next_expiry: Option<u64>,
+    waiting: BTreeMap<MappingId, Waiting>,
+    ports: PortCursor,
+    cookies: CookieJar,
+    strangers: Limiter,
+    stale: Limiter,
+    random: Box<dyn Random>,
+}
+
+impl Router {
+    /// A router without rows, peers and mappings.
+    pub fn new(now: Now, limits: Limits, lifetimes: Lifetimes, mut random: Box<dyn Random>) -> Self {
+        let span = u32::from(limits.port_last.saturating_sub(limits.port_first)) + 1;
+        let offset = u16::try_from(random.below(span)).unwrap_or(0);
+        Self {
+            limits,
+            lifetimes,
+            access: AccessTable::default(),
+            peers: Peers::default(),
+            mappings: MappingTable::default(),
+            names: Names::default(),
+            counters: Counters::default(),
+            per_peer: BTreeMap::new(),
+            per_host: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            start: now.instant,
+            next_expiry: None,
+            waiting: BTreeMap::new(),
+            ports: PortCursor::new(limits.port_first, limits.port_last, offset),
+            cookies: CookieJar::new(now.instant, random.as_mut()),
+            strangers: Limiter::new(now.instant, STRANGER, ALL_STRANGERS),
+            stale: Limiter::new(now.instant, STALE, ALL_STALE),
+            random,
+        }
+    }
+
+    /// The next effect to carry out.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes a message that came in at `arrival`.
+    pub fn handle_message(&mut self, now: Now, arrival: &Arrival, bytes: &[u8]) -> Handled {
+        let Ok(envelope) = Envelope::parse(bytes) else { return self.ignore(Counter::Malformed) };
+        if !matches!(envelope.header.kind, Kind::MappingRequest | Kind::EndRequest) {
+            return self.ignore(Counter::UnexpectedKind);
+        }
+        if envelope.header.key == KeyId::ANONYMOUS {
+            return self.handle_stranger(now, arrival, &envelope);
+        }
+        self.handle_peer(now, arrival, &envelope)
+    }
+
+    fn ignore(&mut self, why: Counter) -> Handled {
+        self.counters.count(why);
+        Handled::NotOurs
+    }
+
+    fn handle_peer(&mut self, now: Now, arrival: &Arrival, envelope: &Envelope<'_>) -> Handled {
+        let header = envelope.header;
+        let Some(peer) = self.peers.find_mut(header.key) else { return self.ignore(Counter::UnknownKey) };
+        let freshness = peer.window.judge(header.counter);
+        if freshness == Freshness::Replayed {
+            return self.ignore(Counter::Replayed);
+        }
+        let Ok(body) = peer.keys.open(Direction::ToRouter, envelope) else {
+            return self.ignore(Counter::Forged);
+        };
+        if let Freshness::Stale { floor } = freshness {
+            return self.answer_stale(now, arrival, header.key, header.counter, &body, floor);
+        }
+        if let Some(ceiling) = peer.accept(header.counter, now.unix) {
+            self.outputs.push_back(Output::Reserve { peer: header.key, ceiling });
+        }
+        match header.kind {
+            Kind::EndRequest => match EndRequest::parse(&body) {
+                Ok(request) => self.handle_end(now, arrival, header.key, header.counter, &request),
+                Err(_) => self.counters.count(Counter::Malformed),
+            },
+            _ => match MappingRequest::parse(&body) {
+                Ok(request) => self.handle_request(now, arrival, header.key, header.counter, &request),
+                Err(_) => self.counters.count(Counter::Malformed),
+            },
+        }
+        Handled::Consumed
+    }
+
+    /// An authenticated message with an old counter: a peer with a wrong clock, or a replay. Either gets the sealed
+    /// floor, which only the peer can use.
+    fn answer_stale(
+        &mut self,
+        now: Now,
+        arrival: &Arrival,
+        peer: KeyId,
+        counter: u64,
+        body: &natf_proto::Body,
+        floor: u64,
+    ) -> Handled {
+        self.counters.count(Counter::Stale);
+        if !self.stale.allow(now.instant, arrival.from) {
+            self.counters.count(Counter::RateLimited);
+            return Handled::Consumed;
+        }
+        // Both requests begin with the transaction.
+        let transaction = Stale::parse(body).transaction;
+        self.answer(arrival, peer, counter, Kind::Stale, &Stale { transaction, floor }.emit());
+        Handled::Consumed
+    }
+
+    /// No key (N15): nothing of ours unless a host is open to `anyone`, and then a cookie first.
+    fn handle_stranger(&mut self, now: Now, arrival: &Arrival, envelope: &Envelope<'_>) -> Handled {
+        if !self.access.open_to_anyone() {
+            return self.ignore(Counter::AnonymousIgnored);
+        }
+        if !self.strangers.allow(now.instant, arrival.from) {
+            self.counters.count(Counter::RateLimited);
+            return Handled::Consumed;
+        }
+        let Some(body) = envelope.anonymous_body() else { return self.ignore(Counter::Malformed) };
+        let (counter, cookie) = (envelope.header.counter, envelope.cookie());
+        // Both requests begin with the transaction.
+        let transaction = Stale::parse(body).transaction;
+        self.cookies.rotate(now.instant, self.random.as_mut());
+        if !self.cookies.check(arrival.from, transaction, cookie) {
+            self.counters.count(Counter::Cookies);
+            let offer = CookieOffer { transaction, cookie: self.cookies.bake(arrival.from, transaction) };
+            self.answer(arrival, KeyId::ANONYMOUS, counter, Kind::Cookie, &offer.emit());
+            return Handled::Consumed;
+        }
+        match (envelope.header.kind, EndRequest::parse(body), MappingRequest::parse(body)) {
+            (Kind::EndRequest, Ok(end), _) => self.handle_end(now, arrival, KeyId::ANONYMOUS, counter, &end),
+            (Kind::MappingRequest, _, Ok(request)) => {
+                self.handle_request(now, arrival, KeyId::ANONYMOUS, counter, &request);
+            }
+            _ => self.counters.count(Counter::Malformed),
+        }
+        Handled::Consumed
+    }
+
+    fn handle_request(
+        &mut self,
+        now: Now,
+        arrival: &Arrival,
+        peer: KeyId,
+        counter: u64,
+        request: &MappingRequest,
+    ) {
+        self.counters.count(Counter::Requests);
+        let question = Question { arrival: *arrival, request: *request, counter, tries: 0 };
+        if let Some(id) = self.mappings.by_transaction(peer, request.transaction) {
+            return self.handle_repeated(id, question);
+        }
+        let inside =
+            match self.decide(peer, &request.host, request.transport, request.destination.port(), now.unix) {
+                Ok(inside) => SocketAddrV4::new(inside, request.destination.port()),
+                Err(reason) => return self.refuse(peer, &question, hidden_from_strangers(peer, reason)),
+            };
+        if arrival.inside {
+            self.counters.count(Counter::Direct);
+            return self.grant(peer, &question, MappingKind::Direct, inside);
+        }
+        if let Err(reason) = self.make_mapping(now, peer, question, inside) {
+            self.refuse(peer, &question, reason);
+        }
+    }
+
+    /// Who asks, as the ACT sees it.
+    pub(super) fn decide(
+        &self,
+        peer: KeyId,
+        host: &HostName,
+        transport: Transport,
+        port: u16,
+        unix: u64,
+    ) -> Result<Ipv4Addr, Reason> {
+        let requester = match self.peers.find(peer) {
+            Some(peer) if peer.role == Role::Node => Requester::Peer { name: &peer.name, hosts: &peer.hosts },
+            None if peer == KeyId::ANONYMOUS => Requester::Anyone,
+            _ => return Err(Reason::PeerNotAllowed),
+        };
+        self.access.decide(requester, host, transport, port, unix)
+    }
+
+    /// The same transaction again: a retransmission or a refresh. It gets the same mapping.
+    fn handle_repeated(&mut self, id: MappingId, question: Question) {
+        self.counters.count(Counter::Repeated);
+        let Some(mapping) = self.mappings.find(id).copied() else { return };
+        let request = &question.request;
+        let exact = mapping.kind == MappingKind::Exact;
+        let same = mapping.transport == request.transport
+            && mapping.inside.port() == request.destination.port()
+            && self.names.name(mapping.host) == Some(&request.host)
+            && mapping.source.ip() == &question.arrival.from
+            && (!exact || mapping.source.port() == request.source.port());
+        if !same {
+            return self.counters.count(Counter::TransactionReused);
+        }
+        let timeout = self.limits.pending;
+        match mapping.stage {
+            // The kernel's confirmation is under way, and so is the answer.
+            Stage::Inserting => return,
+            Stage::Awaiting => {
+                self.outputs.push_back(Output::Await { id, element: awaited(&mapping), timeout });
+            }
+            Stage::Live => self.outputs.push_back(Output::Renew { id, entry: entry(&mapping), timeout }),
+        }
+        self.waiting.insert(id, Waiting::Answer(question));
+    }
+
+    fn make_mapping(
+        &mut self,
+        now: Now,
+        peer: KeyId,
+        question: Question,
+        inside: SocketAddrV4,
+    ) -> Result<(), Reason> {
+        let request = &question.request;
+        // A source that differs from what the EN believes is that of a NAT, which changes ports, too.
+        let exact = request.source.ip() == &question.arrival.from;
+        let kind = if exact { MappingKind::Exact } else { MappingKind::AwaitsFirstPacket };
+        let source = if exact { request.source } else { without_port(question.arrival.from) };
+        let host = self.names.number(&request.host).ok_or(Reason::TableFull)?;
+        if exact {
+            self.end_former(now, peer, request.transport, source, inside)?;
+        }
+        self.check_limits(peer, host)?;
+        let created = self.seconds(now.instant);
+        let mapped = self.pick_port(request.transport, source, question.arrival.to).ok_or(Reason::Busy)?;
+        let mapping = Mapping {
+            transaction: Some(request.transaction),
+            source,
+            mapped,
+            inside,
+            transport: request.transport,
+            peer,
+            host,
+            created,
+            stage: Stage::Inserting,
+            kind,
+        };
+        let id = self.add(mapping).ok_or(Reason::TableFull)?;
+        self.waiting.insert(id, Waiting::Answer(question));
+        let timeout = self.limits.pending;
+        self.outputs.push_back(match kind {
+            MappingKind::AwaitsFirstPacket => Output::Await { id, element: awaited(&mapping), timeout },
+            _ => Output::Insert { id, entry: entry(&mapping), timeout },
+        });
+        Ok(())
+    }
+
+    /// The EN uses its source port anew: the flow of before is over, and its entry would be in the way.
+    fn end_former(
+        &mut self,
+        now: Now,
+        peer: KeyId,
+        transport: Transport,
+        source: SocketAddrV4,
+        inside: SocketAddrV4,
+    ) -> Result<(), Reason> {
+        let Some(id) = self.mappings.by_inside(transport, source, inside) else { return Ok(()) };
+        let former = self.mappings.find(id).map(|mapping| mapping.peer);
+        if peer == KeyId::ANONYMOUS && former != Some(KeyId::ANONYMOUS) {
+            return Err(Reason::Busy);
+        }
+        self.end(now, id, Counter::Ended);
+        Ok(())
+    }
+
+    fn check_limits(&self, peer: KeyId, host: u16) -> Result<(), Reason> {
+        let of_peer = self.per_peer.get(&peer).copied().unwrap_or(0);
+        let of_host = self.per_host.get(&host).copied().unwrap_or(0);
+        let limit = if peer == KeyId::ANONYMOUS { self.limits.max_anyone } else { self.limits.max_per_peer };
+        let full = self.mappings.len() >= self.limits.max_mappings
+            || of_peer >= limit
+            || of_host >= self.limits.max_per_host;
+        if full { Err(Reason::TableFull) } else { Ok(()) }
+    }
+
+    /// The next port that neither rests nor is ours already; the kernel knows of all others.
+    fn pick_port(
+        &mut self,
+        transport: Transport,
+        source: SocketAddrV4,
+        address: Ipv4Addr,
+    ) -> Option<SocketAddrV4> {
+        for _ in 0..=PORT_TRIES {
+            let mapped = SocketAddrV4::new(address, self.ports.take());
+            let taken = self.mappings.is_resting(transport, source, mapped)
+                || self.mappings.by_outside(transport, source, mapped).is_some();
+            if !taken {
+                return Some(mapped);
+            }
+        }
+        None
+    }
+
+    /// The kernel's answer to [`Output::Insert`] and [`Output::Renew`].
+    pub fn handle_inserted(&mut self, now: Now, id: MappingId, result: Inserted) {
+        let Some(waiting) = self.waiting.remove(&id) else { return };
+        let Some(mapping) = self.mappings.find(id).copied() else { return };
+        match (waiting, result) {
+            (Waiting::Answer(question), Inserted::Done) => {
+                self.go_live(now, id, &mapping, Counter::Mapped);
+                self.grant(mapping.peer, &question, mapping.kind, mapping.mapped);
+            }
+            (Waiting::Answer(question), Inserted::Taken) if question.tries < PORT_TRIES => {
+                self.counters.count(Counter::PortTaken);
+                self.try_next_port(now, id, &mapping, question);
+            }
+            (Waiting::Answer(question), _) => {
+                self.counters.count(Counter::KernelRefused);
+                self.discard(now, id);
+                self.refuse(mapping.peer, &question, Reason::Busy);
+            }
+            (Waiting::FirstPacket(packet), Inserted::Done) => {
+                self.outputs.push_back(Output::Unawait(awaited(&mapping)));
+                self.go_live(now, id, &mapping, Counter::FirstPackets);
+                self.outputs.push_back(Output::Release(packet));
+            }
+            (Waiting::FirstPacket(packet), _) => {
+                // A packet of a flow that conntrack knows already: it goes its way and spends nothing.
+                self.counters.count(Counter::FirstPacketsUnmatched);
+                self.mappings.update(id, |mapping| mapping.source.set_port(0));
+                self.outputs.push_back(Output::Release(packet));
+            }
+        }
+    }
+
+    fn go_live(&mut self, now: Now, id: MappingId, mapping: &Mapping, why: Counter) {
+        if mapping.stage == Stage::Live {
+            return;
+        }
+        self.counters.count(why);
+        self.mappings.update(id, |mapping| mapping.stage = Stage::Live);
+        self.mappings.schedule(id, self.seconds(now.instant).saturating_add(self.pending_seconds()));
+    }
+
+    fn try_next_port(&mut self, now: Now, id: MappingId, mapping: &Mapping, question: Question) {
+        match self.pick_port(mapping.transport, mapping.source, *mapping.mapped.ip()) {
+            Some(mapped) => {
+                self.mappings.update(id, |mapping| mapping.mapped = mapped);
+                let question = Question { tries: question.tries + 1, ..question };
+                self.waiting.insert(id, Waiting::Answer(question));
+                let entry = entry(&Mapping { mapped, ..*mapping });
+                self.outputs.push_back(Output::Insert { id, entry, timeout: self.limits.pending });
+            }
+            None => {
+                self.discard(now, id);
+                self.refuse(mapping.peer, &question, Reason::Busy);
+            }
+        }
+    }
+
+    /// The kernel's answer to [`Output::Await`].
+    pub fn handle_awaiting(&mut self, now: Now, id: MappingId, done: bool) {
+        let Some(Waiting::Answer(question)) = self.waiting.remove(&id) else { return };
+        let Some(mapping) = self.mappings.find(id).copied() else { return };
+        if !done {
+            self.counters.count(Counter::KernelRefused);
+            self.discard(now, id);
+            return self.refuse(mapping.peer, &question, Reason::Busy);
+        }
+        if mapping.stage == Stage::Inserting {
+            self.counters.count(Counter::Mapped);
+        }
+        self.mappings.update(id, |mapping| mapping.stage = Stage::Awaiting);
+        self.mappings.schedule(id, self.seconds(now.instant).saturating_add(self.pending_seconds()));
+        self.grant(mapping.peer, &question, mapping.kind, mapping.mapped);
+    }
+
+    /// A packet that the capture rule caught for an awaiting mapping; its source port is what was missing.
+    pub fn handle_first_packet(
+        &mut self,
+        packet: u32,
+        transport: Transport,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+    ) {
+        let unknown = without_port(*source.ip());
+        let found = self.mappings.by_outside(transport, unknown, destination);
+        let awaiting = found.and_then(|id| self.mappings.find(id).map(|mapping| (id, *mapping)));
+        let Some((id, mapping)) = awaiting.filter(|(_, mapping)| mapping.stage == Stage::Awaiting) else {
+            self.counters.count(Counter::FirstPacketsUnmatched);
+            return self.outputs.push_back(Output::Release(packet));
+        };
+        self.mappings.update(id, |mapping| mapping.source = source);
+        self.waiting.insert(id, Waiting::FirstPacket(packet));
+        let entry = entry(&Mapping { source, ..mapping });
+        self.outputs.push_back(Output::Insert { id, entry, timeout: self.limits.pending });
+    }
+
+    fn handle_end(&mut self, now: Now, arrival: &Arrival, peer: KeyId, counter: u64, request: &EndRequest) {
+        let by_transaction = self.mappings.by_transaction(peer, request.transaction);
+        // After a restart transactions are unknown; an enrolled peer may still name its flow.
+        let source = SocketAddrV4::new(arrival.from, request.source.port());
+        let mapped = SocketAddrV4::new(arrival.to, request.mapped.port());
+        let by_flow = || self.mappings.by_outside(request.transport, source, mapped);
+        let enrolled = peer != KeyId::ANONYMOUS;
+        let found = by_transaction.or_else(|| by_flow().filter(|_| enrolled));
+        let own = found.filter(|id| self.mappings.find(*id).is_some_and(|mapping| mapping.peer == peer));
+        if let Some(id) = own {
+            self.end(now, id, Counter::Ended);
+        }
+        let response = EndResponse { request: *request, ended: own.is_some() };
+        self.answer(arrival, peer, counter, Kind::EndResponse, &response.emit());
+    }
+
+    fn grant(&mut self, peer: KeyId, question: &Question, kind: MappingKind, mapped: SocketAddrV4) {
+        let lifetime = match question.request.transport {
+            Transport::Tcp => self.lifetimes.tcp,
+            Transport::Udp => self.lifetimes.udp,
+        };
+        // Where a router stands before this one, the EN dialled that one's address.
+        let mapped = match kind {
+            MappingKind::Direct => mapped,
+            _ => SocketAddrV4::new(*question.request.destination.ip(), mapped.port()),
+        };
+        let grant = Grant { kind, mapped, pending: self.limits.pending, lifetime };
+        self.respond(peer, question, Ok(grant));
+    }
+
+    fn refuse(&mut self, peer: KeyId, question: &Question, reason: Reason) {
+        self.counters.refuse(reason);
+        self.respond(peer, question, Err(reason));
+    }
+
+    fn respond(&mut self, peer: KeyId, question: &Question, outcome: Result<Grant, Reason>) {
+        let response = MappingResponse::to(&question.request, question.arrival.from, outcome);
+        self.answer(&question.arrival, peer, question.counter, Kind::MappingResponse, &response.emit());
+    }
+
+    fn answer(&mut self, arrival: &Arrival, peer: KeyId, counter: u64, kind: Kind, body: &natf_proto::Body) {
+        let message = match self.peers.find(peer) {
+            Some(peer) => peer.keys.seal(Direction::ToEnd, kind, counter, body, self.random.as_mut()),
+            None if peer == KeyId::ANONYMOUS => assemble_anonymous(kind, counter, &[0; 24], body),
+            // Removed between question and answer.
+            None => return,
+        };
+        self.outputs.push_back(Output::Send { arrival: *arrival, message });
+    }
+
+    pub(super) fn seconds(&self, now: Instant) -> u32 {
+        u32::try_from(now.saturating_duration_since(self.start).as_secs()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn pending_seconds(&self) -> u32 {
+        u32::try_from(self.limits.pending.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+}
+
+/// The kernel's answer to an insert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// The entry stands.
+    Done,
+    /// Somebody has this port, or this pair of addresses (EEXIST).
+    Taken,
+    /// No room (ENOMEM), or another error.
+    Refused,
+}
+
+/// Strangers learn no names: whatever is not open to them is denied alike.
+fn hidden_from_strangers(peer: KeyId, reason: Reason) -> Reason {
+    match reason {
+        Reason::TableFull | Reason::Busy => reason,
+        _ if peer == KeyId::ANONYMOUS => Reason::Denied,
+        _ => reason,
+    }
+}
+
+pub(super) fn entry(mapping: &Mapping) -> Entry {
+    let Mapping { transport, source, mapped, inside, peer, .. } = *mapping;
+    Entry { transport, source, mapped, inside, peer }
+}
+
+pub(super) fn awaited(mapping: &Mapping) -> Await {
+    Await { transport: mapping.transport, source: *mapping.source.ip(), mapped: mapping.mapped }
+}

@@ -1,0 +1,243 @@
+//! Keeping the table true: entries that ended by themselves, revocation, changed addresses, restarts.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use natf_proto::{HostName, KeyId, MappingKind};
+
+use super::{
+    access::AccessTable,
+    counters::{Counter, Counters},
+    mapping::{Mapping, MappingId, MappingTable, Stage},
+    output::{Entry, Now, Output},
+    peer::{PeerSetting, Peers},
+    router::{Lifetimes, Limits, Router, awaited, entry},
+};
+
+/// Rows with an end and resting ports are looked at this often at least.
+const TICK: Duration = Duration::from_secs(30);
+
+impl Router {
+    /// Puts a mapping into the table and counts it for its peer and host.
+    pub(super) fn add(&mut self, mapping: Mapping) -> Option<MappingId> {
+        let id = self.mappings.insert(mapping)?;
+        *self.per_peer.entry(mapping.peer).or_insert(0) += 1;
+        *self.per_host.entry(mapping.host).or_insert(0) += 1;
+        Some(id)
+    }
+
+    /// Takes a mapping out of the table; the kernel is not told.
+    pub(super) fn discard(&mut self, now: Now, id: MappingId) -> Option<Mapping> {
+        let mapping = self.mappings.remove(id, self.seconds(now.instant))?;
+        decrease(&mut self.per_peer, mapping.peer);
+        decrease(&mut self.per_host, mapping.host);
+        Some(mapping)
+    }
+
+    /// Takes a mapping out of the table and out of the kernel.
+    pub(super) fn end(&mut self, now: Now, id: MappingId, why: Counter) {
+        let Some(mapping) = self.discard(now, id) else { return };
+        self.counters.count(why);
+        self.outputs.push_back(match mapping.stage {
+            Stage::Awaiting => Output::Unawait(awaited(&mapping)),
+            _ => Output::Delete(entry(&mapping)),
+        });
+    }
+
+    /// When [`Self::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self, now: Instant) -> Instant {
+        let timer = self.mappings.next_due().map(|at| self.start + Duration::from_secs(at.into()));
+        let tick = now + TICK;
+        timer.map_or(tick, |timer| timer.min(tick))
+    }
+
+    /// Time has passed: asks for the state of those entries that may have ended.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let seconds = self.seconds(now.instant);
+        self.mappings.wake(seconds);
+        while let Some(due) = self.mappings.poll_due(seconds) {
+            for id in due.into_iter().map(MappingId) {
+                self.check(now, id);
+            }
+        }
+        if self.next_expiry.is_some_and(|at| at <= now.unix) {
+            self.revoke(now);
+        }
+    }
+
+    fn check(&mut self, now: Now, id: MappingId) {
+        let Some(mapping) = self.mappings.find(id) else { return };
+        match mapping.stage {
+            Stage::Live => {
+                let entry = entry(mapping);
+                self.outputs.push_back(Output::Check { id, entry });
+            }
+            // The set element has its own timeout and is gone.
+            Stage::Awaiting => {
+                self.counters.count(Counter::TimedOut);
+                self.discard(now, id);
+            }
+            Stage::Inserting => {}
+        }
+    }
+
+    /// The kernel's answer to [`Output::Check`]: how long the entry still lives, `None` where it is gone.
+    pub fn handle_checked(&mut self, now: Now, id: MappingId, remaining: Option<Duration>) {
+        match remaining {
+            Some(remaining) => {
+                let seconds = u32::try_from(remaining.as_secs()).unwrap_or(u32::MAX).max(1);
+                self.mappings
+                    .schedule(id, self.seconds(now.instant).saturating_add(seconds).saturating_add(1));
+            }
+            None => {
+                self.counters.count(Counter::TimedOut);
+                self.discard(now, id);
+            }
+        }
+    }
+
+    /// Takes a new configuration; flows that it does not allow any more are ended, the others live on.
+    pub fn handle_config(
+        &mut self,
+        now: Now,
+        limits: Limits,
+        access: AccessTable,
+        peers: Vec<PeerSetting>,
+        floors: &BTreeMap<KeyId, u64>,
+    ) {
+        let neighbours = self.access.neighbours().clone();
+        self.limits = limits;
+        self.access = access;
+        self.access.set_neighbours(neighbours);
+        self.peers.replace(peers, floors);
+        self.revoke(now);
+    }
+
+    /// The kernel's timeouts changed.
+    pub fn set_lifetimes(&mut self, lifetimes: Lifetimes) {
+        self.lifetimes = lifetimes;
+    }
+
+    /// Where link-layer addresses are at present; flows to a host that moved are ended.
+    pub fn handle_neighbours(&mut self, now: Now, neighbours: BTreeMap<[u8; 6], Ipv4Addr>) {
+        if *self.access.neighbours() != neighbours {
+            self.access.set_neighbours(neighbours);
+            self.revoke(now);
+        }
+    }
+
+    /// Decides every mapping anew and ends those that are refused now or lead elsewhere.
+    fn revoke(&mut self, now: Now) {
+        self.next_expiry = self.access.next_expiry(now.unix);
+        let refused = |mapping: &Mapping| {
+            let port = mapping.inside.port();
+            let host = self.names.name(mapping.host);
+            let inside = host.map(|host| self.decide(mapping.peer, host, mapping.transport, port, now.unix));
+            inside != Some(Ok(*mapping.inside.ip()))
+        };
+        let ids: Vec<_> =
+            self.mappings.iter().filter(|(_, mapping)| refused(mapping)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.end(now, id, Counter::Revoked);
+        }
+    }
+
+    /// Our own addresses changed: mappings of those that are gone are ended.
+    pub fn handle_addresses(&mut self, now: Now, addresses: &[Ipv4Addr]) {
+        let gone = |mapping: &Mapping| !addresses.contains(mapping.mapped.ip());
+        let ids: Vec<_> =
+            self.mappings.iter().filter(|(_, mapping)| gone(mapping)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.end(now, id, Counter::Revoked);
+        }
+    }
+
+    /// After a restart: an entry with our label was found in the kernel. It lives on if it is still allowed.
+    pub fn handle_restored(&mut self, now: Now, found: Entry) {
+        let host = self.access.name_of(*found.inside.ip());
+        let number = host.and_then(|host| self.names.number(&host)).unwrap_or(u16::MAX);
+        let Entry { transport, source, mapped, inside, peer } = found;
+        let created = self.seconds(now.instant);
+        let (stage, kind, transaction) = (Stage::Live, MappingKind::Exact, None);
+        let mapping = Mapping {
+            transaction,
+            source,
+            mapped,
+            inside,
+            transport,
+            peer,
+            host: number,
+            created,
+            stage,
+            kind,
+        };
+        if let Some(id) = self.add(mapping) {
+            self.mappings.schedule(id, created.saturating_add(1));
+        }
+    }
+
+    /// After [`Self::handle_restored`] for every entry: ends what is not allowed any more.
+    pub fn finish_restoring(&mut self, now: Now, addresses: &[Ipv4Addr]) {
+        self.handle_addresses(now, addresses);
+        self.revoke(now);
+    }
+
+    /// Ends one mapping on the user's word; false where there is none.
+    pub fn end_by_user(&mut self, now: Now, id: MappingId) -> bool {
+        let known = self.mappings.find(id).is_some();
+        self.end(now, id, Counter::Revoked);
+        known
+    }
+
+    /// The mappings.
+    pub fn mappings(&self) -> &MappingTable {
+        &self.mappings
+    }
+
+    /// The name of a mapping's host.
+    pub fn host_name(&self, mapping: &Mapping) -> Option<&HostName> {
+        self.names.name(mapping.host)
+    }
+
+    /// The enrolled peers.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// The access control table.
+    pub fn access(&self) -> &AccessTable {
+        &self.access
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Counts what the I/O layer saw.
+    pub fn count(&mut self, counter: Counter) {
+        self.counters.count(counter);
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whole seconds that a mapping has lived.
+    pub fn age(&self, now: Instant, mapping: &Mapping) -> u32 {
+        self.seconds(now).saturating_sub(mapping.created)
+    }
+}
+
+fn decrease<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}
