@@ -1,1 +1,26 @@
-//! Linux kernel layer of natf: conntrack, packet queue, nftables, raw sockets.
+//! Linux kernel layer of natf.
+//!
+//! ```text
+//!            first packet                 decision                       the flow itself
+//!  kernel --- queue.rs ------> daemon --- conntrack.rs (mapping, N7) --> kernel's NAT
+//!             raw.rs (echo)              elements.rs (VAT map, N9)
+//!                                        raw.rs (answers)
+//!  set up once: ruleset.rs (own nft table)     watched: address.rs, timeouts.rs
+//! ```
+//!
+//! IPv4 only. Sockets are non-blocking; those that receive packets expose their descriptor for a
+//! reactor, those that carry commands are synchronous and bounded. The only crate with `unsafe`, all of
+//! it in one file.
+
+mod error;
+mod netlink;
+#[allow(unsafe_code)]
+mod sys;
+
+pub mod packet;
+pub mod queue;
+pub mod raw;
+
+pub mod conntrack;
+
+pub use error::KernelError;
