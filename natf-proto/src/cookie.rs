@@ -77,17 +77,18 @@ impl CookieJar {
 
     /// Changes the secret when its minute is over; to be called before [`Self::bake`] and [`Self::check`].
     pub fn rotate(&mut self, now: Instant, random: &mut dyn Random) {
-        let age = now.saturating_duration_since(self.rotated);
-        if age < ROTATION {
+        let minutes = now.saturating_duration_since(self.rotated).as_secs() / ROTATION.as_secs();
+        if minutes == 0 {
             return;
         }
         let [current, previous] = &mut self.secrets;
         *previous = *current;
         random.fill(current);
-        if age >= 2 * ROTATION {
+        if minutes > 1 {
             random.fill(previous);
         }
-        self.rotated = now;
+        // Not `now`: a jar that nobody looked at for a while would keep its secrets for longer.
+        self.rotated += Duration::from_secs(minutes * ROTATION.as_secs());
     }
 
     /// The cookie for this source and transaction.
@@ -142,6 +143,17 @@ mod tests {
         let mut jar = CookieJar::new(start, &mut random);
         let cookie = jar.bake(HERE, Transaction(1));
         jar.rotate(start + ROTATION, &mut random);
+        assert!(jar.check(HERE, Transaction(1), &cookie));
+        jar.rotate(start + 2 * ROTATION, &mut random);
+        assert!(!jar.check(HERE, Transaction(1), &cookie));
+    }
+
+    #[test]
+    fn a_cookie_lives_two_minutes_at_most_however_rarely_the_jar_is_looked_at() {
+        let (start, mut random) = (Instant::now(), Counting(0));
+        let mut jar = CookieJar::new(start, &mut random);
+        let cookie = jar.bake(HERE, Transaction(1));
+        jar.rotate(start + 2 * ROTATION - Duration::from_secs(1), &mut random);
         assert!(jar.check(HERE, Transaction(1), &cookie));
         jar.rotate(start + 2 * ROTATION, &mut random);
         assert!(!jar.check(HERE, Transaction(1), &cookie));

@@ -151,8 +151,11 @@ fn parse_kind(number: u8) -> Result<MappingKind, ParseError> {
 }
 
 fn checked(mapped: SocketAddrV4) -> Result<SocketAddrV4, ParseError> {
-    if mapped.port() == 0 || mapped.ip().is_unspecified() {
-        return Err(ParseError::Field { field: "mapped port", value: mapped.port().into() });
+    if mapped.ip().is_unspecified() {
+        return Err(ParseError::Field { field: "mapped address", value: 0 });
+    }
+    if mapped.port() == 0 {
+        return Err(ParseError::Field { field: "mapped port", value: 0 });
     }
     Ok(mapped)
 }
@@ -189,5 +192,24 @@ mod tests {
         fn any_body_is_parsed_without_panic(bytes in prop::collection::vec(any::<u8>(), 128)) {
             let _ = MappingResponse::parse(&bytes.try_into().unwrap());
         }
+    }
+
+    #[test]
+    fn the_field_that_makes_a_mapping_useless_is_named() {
+        let grant = |ip: [u8; 4], port| Grant {
+            kind: MappingKind::Exact,
+            mapped: SocketAddrV4::new(ip.into(), port),
+            pending: Duration::ZERO,
+            lifetime: Duration::ZERO,
+        };
+        let parse = |grant| {
+            let (transaction, transport, observed) = (Transaction(1), Transport::Tcp, Ipv4Addr::LOCALHOST);
+            let (source_port, destination_port, outcome) = (1, 2, Ok(grant));
+            let response =
+                MappingResponse { transaction, transport, source_port, destination_port, observed, outcome };
+            MappingResponse::parse(&response.emit()).unwrap_err()
+        };
+        assert_eq!(parse(grant([203, 0, 113, 2], 0)), ParseError::Field { field: "mapped port", value: 0 });
+        assert_eq!(parse(grant([0; 4], 20_000)), ParseError::Field { field: "mapped address", value: 0 });
     }
 }
