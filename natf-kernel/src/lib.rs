@@ -12,6 +12,7 @@
 //! reactor, those that carry commands are synchronous and bounded. The only crate with `unsafe`, all of
 //! it in one file.
 
+mod batch;
 mod error;
 mod netlink;
 #[allow(unsafe_code)]
@@ -22,5 +23,9 @@ pub mod queue;
 pub mod raw;
 
 pub mod conntrack;
+pub mod elements;
+pub mod ruleset;
+mod script;
 
 pub use error::KernelError;
+pub use nftables;

@@ -179,6 +179,13 @@ impl Netlink {
         first
     }
 
+    /// Reserves one more sequence number for the datagram that is being written.
+    pub fn reserve(&mut self) -> u32 {
+        let sequence = self.sequence;
+        self.sequence = self.sequence.wrapping_add(1);
+        sequence
+    }
+
     /// Sends the request datagram.
     pub fn send(&mut self, action: &dyn Fn() -> String) -> Result<(), KernelError> {
         loop {

@@ -27,6 +27,10 @@ fn length_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(0)
 }
 
+fn family(number: libc::c_int) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(number).unwrap_or(0)
+}
+
 /// Opens a non-blocking socket that is not inherited by child processes.
 pub(crate) fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: socket(2) takes no pointers.
@@ -40,7 +44,7 @@ pub(crate) fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_i
 pub(crate) fn bind_netlink(fd: BorrowedFd<'_>, groups: u32) -> io::Result<()> {
     // SAFETY: sockaddr_nl consists of integers: all zeroes is a valid value.
     let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
-    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_family = family(libc::AF_NETLINK);
     address.nl_groups = groups;
     let pointer = ptr::from_ref(&address).cast::<libc::sockaddr>();
     // SAFETY: pointer and length describe `address`, which outlives the call.
@@ -92,7 +96,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 fn socket_address(address: SocketAddrV4) -> libc::sockaddr_in {
     // SAFETY: sockaddr_in consists of integers: all zeroes is a valid value.
     let mut raw: libc::sockaddr_in = unsafe { mem::zeroed() };
-    raw.sin_family = libc::AF_INET as libc::sa_family_t;
+    raw.sin_family = family(libc::AF_INET);
     raw.sin_port = address.port().to_be();
     raw.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
     raw
