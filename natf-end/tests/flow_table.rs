@@ -1,0 +1,219 @@
+//! The life of flows after their first packet, under a virtual clock: N9, N12, restart, change of network.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod sim;
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
+
+use natf_end::{Flow, Gateway, KernelFlow, RestoredFlow, Role, Silent, Translated};
+use natf_proto::{Reason, Transport};
+use sim::*;
+
+const OPEN: KernelFlow = KernelFlow { replied: false, closed: false, remaining: Duration::from_secs(110) };
+const ESTABLISHED: KernelFlow =
+    KernelFlow { replied: true, closed: false, remaining: Duration::from_secs(432_000) };
+const CLOSED: KernelFlow = KernelFlow { replied: true, closed: true, remaining: Duration::from_secs(110) };
+
+fn connected(seed: u64, flow: Flow, state: KernelFlow) -> World {
+    let mut world = World::new(seed, home(Some(7)));
+    world.kernel.insert(flow, state);
+    world.packet_of(1, flow, true, Some(dial("alice")));
+    world.run_ms(100);
+    assert_eq!(world.released.len(), 1);
+    world
+}
+
+#[test]
+fn n9_a_tcp_flow_that_closes_is_ended_at_the_router() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(1, flow, ESTABLISHED);
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.engine.flows()[0].state, "established");
+    assert!(world.router().ended.is_empty());
+    world.kernel.insert(flow, CLOSED);
+    world.run(Duration::from_secs(11));
+    assert_eq!((world.router().ended.len(), world.engine.flows().len()), (1, 0));
+    assert_eq!(world.counter("flows_ended"), 1);
+}
+
+#[test]
+fn n9_an_idle_udp_flow_is_ended_when_the_kernel_forgets_it() {
+    let flow = udp(5000, ALICE, 53);
+    let mut world = connected(2, flow, KernelFlow { remaining: Duration::from_secs(30), ..ESTABLISHED });
+    world.run(Duration::from_secs(5));
+    let looks = world.watched;
+    world.kernel.remove(&flow);
+    world.run(Duration::from_secs(40));
+    assert_eq!((world.router().ended.len(), world.engine.flows().len()), (1, 0));
+    assert!(world.watched - looks <= 2, "the kernel's timeout says when to look");
+}
+
+#[test]
+fn n9_a_mapping_is_refreshed_while_no_answer_is_seen_and_not_longer() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(3, flow, OPEN);
+    world.run(Duration::from_secs(20));
+    let refreshed = world.counter("refreshed");
+    assert!((8..=11).contains(&refreshed), "{refreshed} in 20 s");
+    assert_eq!(world.router().mapped.len(), 1, "a refresh is the same transaction");
+    world.kernel.insert(flow, ESTABLISHED);
+    world.run(Duration::from_secs(30));
+    assert!(world.counter("refreshed") <= refreshed + 1);
+}
+
+#[test]
+fn n9_refreshing_ends_when_tcp_gives_up() {
+    let mut world = connected(4, tcp(40_000, ALICE, 22), OPEN);
+    world.run(Duration::from_secs(600));
+    assert!(world.counter("refreshed") <= 65);
+}
+
+#[test]
+fn n9_access_withdrawn_before_the_first_answer_starts_the_flow_anew() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(5, flow, OPEN);
+    world.router().refuses.insert("alice", Reason::Denied);
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.forgotten, [flow]);
+    assert!(world.engine.flows().is_empty());
+}
+
+#[test]
+fn n9_a_lost_kernel_entry_keeps_its_mapping_and_a_new_connection_gets_a_new_one() {
+    let flow = udp(5000, ALICE, 53);
+    let mut world = connected(6, flow, ESTABLISHED);
+    let first = world.vat[&flow].0;
+    world.run(Duration::from_secs(8));
+    world.packet(2, flow, "alice");
+    world.run_ms(100);
+    assert_eq!((world.vat[&flow].0, world.released.len()), (first, 2));
+
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(7, flow, ESTABLISHED);
+    let first = world.vat[&flow].0;
+    world.packet_of(2, flow, true, Some(dial("alice")));
+    world.run_ms(100);
+    assert_ne!(world.vat[&flow].0, first, "the old one may be in TIME_WAIT");
+    assert_eq!((world.released.len(), world.router().ended.len()), (2, 1));
+}
+
+#[test]
+fn n9_the_end_is_said_twice_at_most() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(8, flow, ESTABLISHED);
+    world.boxes.insert(G2, Peer::Dark);
+    let sent = world.sends.len();
+    world.kernel.remove(&flow);
+    world.run(Duration::from_secs(20));
+    assert_eq!((world.sends.len() - sent, world.engine.flows().len()), (2, 0));
+}
+
+#[test]
+fn a_full_table_forgets_a_live_flow_and_not_the_new_one() {
+    let mut world = World::new(9, home(Some(7)));
+    for n in 0..8192u32 {
+        let flow = udp(1024 + (n % 60_000) as u16, ALICE, 53);
+        world.kernel.insert(flow, ESTABLISHED);
+        world.packet(n, flow, "alice");
+        if n % 500 == 0 {
+            world.run_ms(50);
+        }
+    }
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.engine.flows().len(), 8192);
+    world.packet(9999, udp(60_000, ALICE, 53), "alice");
+    world.run_ms(50);
+    assert_eq!((world.engine.flows().len(), world.counter("flows_forgotten")), (8192, 1));
+    assert_eq!(world.released.last().unwrap().0.0, 9999);
+}
+
+#[test]
+fn flows_of_the_former_run_are_taken_over_from_the_kernel() {
+    let (flow, strange) = (tcp(40_000, ALICE, 22), tcp(40_001, BOB, 22));
+    let mut world = World::new(10, home(Some(7)));
+    let row = |flow: Flow| RestoredFlow { flow, mapped: SocketAddrV4::new(G2, 20_005), source: flow.source };
+    world.engine.restore(world.now, [row(flow), row(strange)], |v| (v == ALICE).then(|| dial("alice")));
+    assert_eq!(world.engine.flows().len(), 1);
+    world.kernel.insert(flow, ESTABLISHED);
+    world.run(Duration::from_secs(30));
+    assert_eq!((world.sends.len(), world.engine.flows()[0].state), (0, "established"));
+    world.kernel.remove(&flow);
+    world.run(Duration::from_secs(30));
+    assert_eq!(world.router().ended.len(), 1);
+}
+
+#[test]
+fn a_change_of_network_drops_flows_of_addresses_that_are_gone_and_says_nothing() {
+    let mut world = connected(11, tcp(40_000, ALICE, 22), ESTABLISHED);
+    world.packet_of(2, tcp(40_001, BOB, 22), true, Some(dial("bob")));
+    let sent = world.sends.len();
+    world.engine.handle_network_change(world.now, &[G1]);
+    world.drain();
+    assert_eq!(world.engine.flows().len(), 2);
+    world.engine.handle_network_change(world.now, &[Ipv4Addr::new(10, 0, 0, 5)]);
+    world.drain();
+    assert_eq!((world.engine.flows().len(), world.sends.len()), (0, sent));
+    assert_eq!((world.refused.len(), world.engine.held()), (1, 0));
+}
+
+fn lan(host: u8, port: u16) -> Flow {
+    Flow {
+        transport: Transport::Tcp,
+        source: SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, host), port),
+        destination: SocketAddrV4::new(ALICE, 80),
+    }
+}
+
+#[test]
+fn n12_a_gateway_names_the_port_that_the_far_router_will_see() {
+    let role = Role::Gateway(Gateway::new(G1, 24_000..=24_001));
+    let mut world = World::with(12, home(Some(7)), role, Silent::Refuse);
+    world.packet(1, lan(2, 40_000), "alice");
+    world.packet(2, lan(3, 40_000), "alice");
+    world.packet(3, lan(4, 40_000), "alice");
+    world.run_ms(100);
+    let sources: Vec<_> = world.vat.values().map(|(_, source)| source.unwrap()).collect();
+    assert_eq!(sources.len(), 2, "no port is left for the third");
+    assert_ne!(sources[0], sources[1]);
+    assert_eq!(world.router().sources.iter().copied().collect::<Vec<_>>(), {
+        let mut sorted = sources;
+        sorted.sort();
+        sorted
+    });
+    assert_eq!(world.refused.len(), 1);
+    // The flows end, their ports are free again.
+    world.run(Duration::from_secs(5));
+    world.packet(4, lan(4, 40_000), "alice");
+    world.run_ms(100);
+    assert_eq!(world.released.len(), 3);
+}
+
+#[test]
+fn n12_a_port_that_masquerading_uses_is_replaced_by_another() {
+    let role = Role::Gateway(Gateway::new(G1, 24_000..=24_100));
+    let mut world = World::with(13, home(Some(7)), role, Silent::Refuse);
+    world.kernel_says.push(Translated::PortTaken);
+    world.packet(1, lan(2, 40_000), "alice");
+    world.run_ms(100);
+    assert_eq!((world.released.len(), world.router().sources.len()), (1, 2));
+    assert_eq!(world.router().ended.len(), 1);
+    assert_eq!(world.counter("port_taken"), 1);
+}
+
+#[test]
+fn n12_a_new_outside_address_lets_lan_flows_start_anew() {
+    let role = Role::Gateway(Gateway::new(G1, 24_000..=24_100));
+    let mut world = World::with(14, home(Some(7)), role, Silent::Refuse);
+    world.packet(1, lan(2, 40_000), "alice");
+    world.run_ms(100);
+    let new = Ipv4Addr::new(198, 51, 100, 99);
+    world.engine.handle_outside_address(world.now, new);
+    world.drain();
+    assert_eq!(world.forgotten, [lan(2, 40_000)]);
+    world.packet(2, lan(2, 40_000), "alice");
+    world.run_ms(100);
+    assert_eq!(world.vat[&lan(2, 40_000)].1.unwrap().ip(), &new);
+}
