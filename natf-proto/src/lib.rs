@@ -34,7 +34,7 @@ pub use envelope::{
 };
 pub use error::{OpenError, ParseError};
 pub use host_name::{HostName, MAX_HOST_NAME};
-pub use keys::{Direction, KeyId, PeerKeys};
+pub use keys::{Direction, KeyId, PeerKeys, fingerprint};
 pub use random::Random;
 pub use reason::Reason;
 pub use replay::{Freshness, ReplayWindow};
