@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use netlink_bindings::conntrack::{
     ConntrackAttrs, IterableConntrackAttrs, IterableCounterAttrs, IterableTupleAttrs, PushConntrackAttrs,
-    PushNatAttrs, PushTupleAttrs,
+    PushNatAttrs, PushNatProtoAttrs, PushTupleAttrs,
 };
 use netlink_bindings::traits::Pusher;
+use netlink_bindings::utils::{finalize_nested_header, push_nested_header};
 
 use crate::error::KernelError;
 use crate::netlink::{
@@ -27,6 +28,7 @@ use crate::netlink::{
 const CT_NEW: u16 = 0x100;
 const CT_GET: u16 = 0x101;
 const CT_DELETE: u16 = 0x102;
+const NAT_PROTO: u16 = 3;
 const FAMILY: u8 = 2;
 
 const MODULE: &str = "nf_conntrack_netlink";
@@ -428,13 +430,18 @@ fn push_tuple<P: Pusher>(tuple: PushTupleAttrs<P>, flow: &Flow) -> PushTupleAttr
         .end_nested()
 }
 
+/// netlink-bindings 0.3.5 numbers the attribute of the ports 5, as if the IPv6 addresses came before it;
+/// the kernel's number is 3, and it skips what it does not know.
 fn push_nat<P: Pusher>(nat: PushNatAttrs<P>, address: SocketAddrV4) -> PushNatAttrs<P> {
-    nat.push_nat_v4_minip(address.ip().to_bits())
-        .push_nat_v4_maxip(address.ip().to_bits())
-        .nested_nat_proto()
-        .push_nat_port_min(address.port())
-        .push_nat_port_max(address.port())
-        .end_nested()
+    let mut nat = nat.push_nat_v4_minip(address.ip().to_bits()).push_nat_v4_maxip(address.ip().to_bits());
+    let ports = push_nested_header(nat.as_vec_mut(), NAT_PROTO);
+    drop(
+        PushNatProtoAttrs::new(nat.as_vec_mut())
+            .push_nat_port_min(address.port())
+            .push_nat_port_max(address.port()),
+    );
+    finalize_nested_header(nat.as_vec_mut(), ports);
+    nat
 }
 
 fn seconds(timeout: Duration) -> u32 {

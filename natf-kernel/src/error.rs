@@ -128,10 +128,12 @@ fn in_brackets(remark: &Option<String>) -> String {
 /// What the operator can do about an errno.
 fn advice(error: &io::Error, module: &str) -> String {
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => "; needs root or CAP_NET_ADMIN and CAP_NET_RAW".into(),
-        Some(libc::EBUSY) if module == "nfnetlink_queue" => {
-            "; another process serves this queue number, choose another (option queue)".into()
+        // The kernel answers EPERM also to the second reader of a queue.
+        Some(libc::EPERM | libc::EBUSY) if module == "nfnetlink_queue" => {
+            "; another process serves this queue number (option queue), or CAP_NET_ADMIN is missing (needs root)"
+                .into()
         }
+        Some(libc::EPERM | libc::EACCES) => "; needs root or CAP_NET_ADMIN and CAP_NET_RAW".into(),
         Some(
             libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::ENOPROTOOPT | libc::EINVAL | libc::EAFNOSUPPORT,
         ) if !module.is_empty() => {

@@ -410,7 +410,7 @@ mod tests {
         let broken = |place: usize, value: u8| {
             let mut packet = good.clone();
             packet[place] = value;
-            Ipv4View::parse(&packet)
+            Ipv4View::parse(&packet).map(|_| ())
         };
         assert_eq!(broken(0, 0x65), Err(ParseError::Version));
         assert_eq!(broken(0, 0x44), Err(ParseError::Length));

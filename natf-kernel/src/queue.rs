@@ -112,7 +112,7 @@ pub struct Queue {
 impl Queue {
     /// Binds to queue `number`: at most `max_len` packets wait, of each `copy_range` bytes are copied.
     ///
-    /// Fails with EBUSY if another process has the queue. Needs CAP_NET_ADMIN. Packets may already be
+    /// Fails with EPERM if another process has the queue, or without CAP_NET_ADMIN. Packets may already be
     /// waiting inside: call [`Queue::recv_batch`] once before waiting for the descriptor.
     pub fn open(number: u16, copy_range: u16, max_len: u32) -> Result<Self, KernelError> {
         let fd = open_netlink(libc::NETLINK_NETFILTER, 0, MODULE, RECEIVE_BUFFER)?;
@@ -258,7 +258,8 @@ impl Queue {
 
     /// How many packets the kernel dropped since the queue was opened, because they came too fast.
     pub fn losses(&self) -> Result<Losses, KernelError> {
-        let path = "/proc/net/netfilter/nfnetlink_queue";
+        // Not /proc/net: that shows the network namespace of the main thread.
+        let path = "/proc/thread-self/net/netfilter/nfnetlink_queue";
         let text = fs::read_to_string(path).map_err(|source| KernelError::File {
             path: path.into(),
             module: MODULE,
