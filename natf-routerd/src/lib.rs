@@ -10,4 +10,7 @@
 //! data ═══════════════════════════════════════════════════════════════════▶ NAT of the kernel ═══▶ P1:d
 //! ```
 
+pub mod cli;
 pub mod core;
+pub mod error;
+pub mod io;

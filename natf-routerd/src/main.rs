@@ -1,3 +1,18 @@
-//! NAT-f router daemon: access control table and forced mappings.
+//! `natf-routerd`: the NAT-f router daemon and its commands.
 
-fn main() {}
+use std::process::ExitCode;
+
+use natf_routerd::cli;
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format_timestamp(None)
+        .init();
+    match cli::run(std::env::args_os()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("natf-routerd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

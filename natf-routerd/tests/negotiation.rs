@@ -70,7 +70,8 @@ fn row(address: Ipv4Addr) -> HostRow {
 }
 
 fn table(anyone: bool) -> AccessTable {
-    let alice = HostRow { anyone, services: vec!["tcp:80".parse().unwrap(), "udp:*".parse().unwrap()], ..row(P1) };
+    let alice =
+        HostRow { anyone, services: vec!["tcp:80".parse().unwrap(), "udp:*".parse().unwrap()], ..row(P1) };
     let bob = row(Ipv4Addr::new(192, 168, 1, 11));
     let mallory = HostRow { allow: false, ..row(Ipv4Addr::new(192, 168, 1, 66)) };
     let rows = [("alice", alice), ("bob", bob), ("mallory", mallory)];
@@ -138,9 +139,11 @@ impl World {
             match output {
                 Output::Insert { id, entry, .. } => {
                     let result = self.insert(entry);
-                    self.router.handle_inserted(self.now, id, result);
+                    self.router.handle_inserted(self.now, id, &entry, result);
                 }
-                Output::Renew { id, .. } => self.router.handle_inserted(self.now, id, Inserted::Done),
+                Output::Renew { id, entry, .. } => {
+                    self.router.handle_inserted(self.now, id, &entry, Inserted::Done);
+                }
                 Output::Await { id, .. } => {
                     self.awaited += 1;
                     self.router.handle_awaiting(self.now, id, true);
@@ -150,7 +153,8 @@ impl World {
                     self.entries.remove(&key(&entry));
                 }
                 Output::Check { id, entry } => {
-                    let remaining = self.entries.contains_key(&key(&entry)).then_some(Duration::from_secs(100));
+                    let remaining =
+                        self.entries.contains_key(&key(&entry)).then_some(Duration::from_secs(100));
                     self.router.handle_checked(self.now, id, remaining);
                 }
                 Output::Send { arrival, message } => self.sent.push((arrival, message)),
@@ -306,8 +310,13 @@ fn a_wrong_unknown_or_revoked_key_is_ignored_like_any_ping() {
     let mut world = World::new();
     let body = request("alice", 1, 80).emit();
     for (id, key, counter) in [(LAPTOP, [1; 32], "forged"), (KeyId(8), KEY, "unknown_key")] {
-        let message =
-            PeerKeys::derive(id, &key).seal(Direction::ToRouter, Kind::MappingRequest, 5000, &body, &mut Seeded(3));
+        let message = PeerKeys::derive(id, &key).seal(
+            Direction::ToRouter,
+            Kind::MappingRequest,
+            5000,
+            &body,
+            &mut Seeded(3),
+        );
         assert_eq!(world.deliver(world.arrival(), &message), Handled::NotOurs);
         assert_eq!(world.counter(counter), 1);
     }
@@ -370,7 +379,8 @@ fn n15_a_flood_of_strangers_is_limited_and_costs_no_memory() {
     for last in 0..=255 {
         for _ in 0..100 {
             let arrival = Arrival { from: Ipv4Addr::new(198, 51, 100, last), ..world.arrival() };
-            let message = assemble_anonymous(Kind::MappingRequest, 0, &[0; 24], &request("alice", 1, 80).emit());
+            let message =
+                assemble_anonymous(Kind::MappingRequest, 0, &[0; 24], &request("alice", 1, 80).emit());
             world.deliver(arrival, &message);
         }
     }
@@ -440,7 +450,12 @@ fn a_peer_cannot_end_the_flow_of_another() {
     let mapped = world.ask(&asked).unwrap().outcome.unwrap().mapped;
     let other = PeerSetting { name: "phone".into(), keys: PeerKeys::derive(KeyId(8), &KEY), ..laptop() };
     world.router.handle_config(world.now, limits(), table(false), vec![laptop(), other], &BTreeMap::new());
-    let end = EndRequest { transaction: asked.transaction, source: asked.source, mapped, transport: Transport::Tcp };
+    let end = EndRequest {
+        transaction: asked.transaction,
+        source: asked.source,
+        mapped,
+        transport: Transport::Tcp,
+    };
     let message = PeerKeys::derive(KeyId(8), &KEY).seal(
         Direction::ToRouter,
         Kind::EndRequest,

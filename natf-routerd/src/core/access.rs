@@ -81,6 +81,11 @@ impl AccessTable {
         self.rows.values().any(|row| row.allow && row.anyone)
     }
 
+    /// True where a row is bound to a link-layer address.
+    pub fn follows_leases(&self) -> bool {
+        self.rows.values().any(|row| matches!(row.address, HostAddress::Mac(_)))
+    }
+
     /// The next moment, in unix seconds, at which a row closes.
     pub fn next_expiry(&self, unix: u64) -> Option<u64> {
         self.rows.values().filter_map(|row| row.until).filter(|until| *until > unix).min()

@@ -48,6 +48,8 @@ pub enum Counter {
     PortTaken,
     /// Inserts that the kernel refused for lack of room or otherwise.
     KernelRefused,
+    /// Answers that the kernel did not send.
+    Unsent,
     /// Packets that reached the queue and are no NAT-f message.
     NotOurs,
 }
@@ -77,6 +79,7 @@ const NAMES: [&str; COUNTERS] = [
     "rate_limited",
     "port_taken",
     "kernel_refused",
+    "unsent",
     "not_ours",
 ];
 

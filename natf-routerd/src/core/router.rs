@@ -65,7 +65,7 @@ pub struct Lifetimes {
 
 /// A question that is answered when the kernel has done its part.
 #[derive(Debug, Clone, Copy)]
-struct Question {
+pub(super) struct Question {
     arrival: Arrival,
     request: MappingRequest,
     counter: u64,
@@ -74,7 +74,7 @@ struct Question {
 
 /// What happens when the kernel has done its part.
 #[derive(Debug, Clone, Copy)]
-enum Waiting {
+pub(super) enum Waiting {
     Answer(Question),
     FirstPacket(u32),
 }
@@ -93,7 +93,7 @@ pub struct Router {
     pub(super) outputs: VecDeque<Output>,
     pub(super) start: Instant,
     pub(super) next_expiry: Option<u64>,
-    waiting: BTreeMap<MappingId, Waiting>,
+    pub(super) waiting: BTreeMap<MappingId, Waiting>,
     ports: PortCursor,
     cookies: CookieJar,
     strangers: Limiter,
@@ -258,8 +258,11 @@ impl Router {
         }
     }
 
-    /// Who asks, as the ACT sees it.
-    pub(super) fn decide(
+    /// Decides by the ACT (N6) and changes nothing: the inside address, or why not.
+    ///
+    /// # Errors
+    /// The reason of the first check that fails.
+    pub fn decide(
         &self,
         peer: KeyId,
         host: &HostName,
@@ -389,9 +392,14 @@ impl Router {
     }
 
     /// The kernel's answer to [`Output::Insert`] and [`Output::Renew`].
-    pub fn handle_inserted(&mut self, now: Now, id: MappingId, result: Inserted) {
+    ///
+    /// An answer for an entry that the mapping no longer has is ignored: its number may be another mapping's by now.
+    pub fn handle_inserted(&mut self, now: Now, id: MappingId, inserted: &Entry, result: Inserted) {
+        let Some(mapping) = self.mappings.find(id).copied().filter(|mapping| entry(mapping) == *inserted)
+        else {
+            return;
+        };
         let Some(waiting) = self.waiting.remove(&id) else { return };
-        let Some(mapping) = self.mappings.find(id).copied() else { return };
         match (waiting, result) {
             (Waiting::Answer(question), Inserted::Done) => {
                 self.go_live(now, id, &mapping, Counter::Mapped);

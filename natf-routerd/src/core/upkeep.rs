@@ -32,6 +32,7 @@ impl Router {
     /// Takes a mapping out of the table; the kernel is not told.
     pub(super) fn discard(&mut self, now: Now, id: MappingId) -> Option<Mapping> {
         let mapping = self.mappings.remove(id, self.seconds(now.instant))?;
+        self.waiting.remove(&id);
         decrease(&mut self.per_peer, mapping.peer);
         decrease(&mut self.per_host, mapping.host);
         Some(mapping)
@@ -225,6 +226,11 @@ impl Router {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// How many mappings a peer has.
+    pub fn mappings_of(&self, peer: KeyId) -> u32 {
+        self.per_peer.get(&peer).copied().unwrap_or(0)
     }
 
     /// Whole seconds that a mapping has lived.

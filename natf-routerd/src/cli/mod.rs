@@ -1,0 +1,150 @@
+//! The command line: what was asked, and who does it.
+
+mod ask;
+mod enrol;
+mod show;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use lexopt::prelude::*;
+
+use crate::{
+    error::Error,
+    io::{
+        daemon::{self, Paths},
+        ruleset,
+        settings::Settings,
+    },
+};
+
+const HELP: &str = "\
+natf-routerd: reach the hosts behind this router by name (NAT-f)
+
+usage: natf-routerd [OPTION]... [COMMAND]
+
+Without a command the daemon runs in the foreground and logs to stderr (RUST_LOG=debug for more).
+SIGHUP: read the configuration anew; SIGTERM: stop, established flows go on.
+
+commands:
+  check                       read the configuration and say what is wrong with it
+  status                      how the daemon is
+  mappings                    the live mappings
+  counters                    what was asked, mapped, refused and dropped
+  hosts                       the access control table
+  why NAME [SERVICE] [--peer PEER]
+                              what would become of a request, check by check
+  end ID                      end one mapping
+  peer add NAME [--host HOST]... [--domain NAME]
+                              enrol a peer; prints its key once, as text and as QR code
+  peer list                   the enrolled peers
+  peer remove NAME            revoke a peer; its live flows end
+
+options:
+  -c, --config FILE           configuration (UCI syntax) [/etc/config/natf]
+  -k, --keys FILE             keys of the peers, mode 0600 [/etc/natf/keys]
+      --run-dir DIR           control socket [/var/run/natf]
+      --state-dir DIR         counters of the peers [/etc/natf]
+      --json                  answers for programs
+      --print-ruleset         print the nftables table and stop
+      --measure               have the kernel stamp packets, for 'router_us' in status
+  -V, --version
+  -h, --help
+";
+
+/// The words of a call.
+#[derive(Debug)]
+struct Call {
+    paths: Paths,
+    json: bool,
+    print_ruleset: bool,
+    measure: bool,
+    peer: Option<String>,
+    hosts: Vec<String>,
+    domain: Option<String>,
+    words: Vec<String>,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What went wrong, in words for the user.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Error> {
+    let Some(call) = parse(arguments)? else { return Ok(ExitCode::SUCCESS) };
+    if call.print_ruleset {
+        let settings = Settings::load(&call.paths.config, &call.paths.keys)?;
+        print!("{}", ruleset::render(&settings.rules()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let words: Vec<_> = call.words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] => daemon::run(call.paths, call.measure).map(|()| ExitCode::SUCCESS),
+        ["check"] => check(&call),
+        ["status"] => show::status(&call),
+        ["mappings"] => show::mappings(&call),
+        ["counters"] => show::counters(&call),
+        ["hosts"] => show::hosts(&call),
+        ["why", name] => show::why(&call, name, None),
+        ["why", name, service] => show::why(&call, name, Some(service)),
+        ["end", id] => show::end(&call, id),
+        ["peer", "add", name] => enrol::add(&call, name),
+        ["peer", "list"] => show::peers(&call),
+        ["peer", "remove", name] => enrol::remove(&call, name),
+        other => Err(Error::Usage(format!("'{}' is no command", other.join(" ")))),
+    }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, Error> {
+    let mut call = Call {
+        paths: Paths {
+            config: "/etc/config/natf".into(),
+            keys: "/etc/natf/keys".into(),
+            run_dir: "/var/run/natf".into(),
+            state_dir: "/etc/natf".into(),
+        },
+        json: false,
+        print_ruleset: false,
+        measure: false,
+        peer: None,
+        hosts: Vec::new(),
+        domain: None,
+        words: Vec::new(),
+    };
+    let mut parser = lexopt::Parser::from_iter(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('c') | Long("config") => call.paths.config = PathBuf::from(parser.value()?),
+            Short('k') | Long("keys") => call.paths.keys = PathBuf::from(parser.value()?),
+            Long("run-dir") => call.paths.run_dir = PathBuf::from(parser.value()?),
+            Long("state-dir") => call.paths.state_dir = PathBuf::from(parser.value()?),
+            Long("json") => call.json = true,
+            Long("print-ruleset") => call.print_ruleset = true,
+            Long("measure") => call.measure = true,
+            Long("peer") => call.peer = Some(parser.value()?.string()?),
+            Long("host") => call.hosts.push(parser.value()?.string()?),
+            Long("domain") => call.domain = Some(parser.value()?.string()?),
+            Short('V') | Long("version") => {
+                println!("natf-routerd {}", env!("CARGO_PKG_VERSION"));
+                return Ok(None);
+            }
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(None);
+            }
+            Value(word) => call.words.push(word.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Some(call))
+}
+
+fn check(call: &Call) -> Result<ExitCode, Error> {
+    let settings = Settings::load(&call.paths.config, &call.paths.keys)?;
+    let (hosts, peers) = (settings.access.rows().count(), settings.peers.len());
+    println!("{}: good ({hosts} hosts, {peers} peers)", call.paths.config.display());
+    if peers == 0 && !settings.access.open_to_anyone() {
+        println!(
+            "no peer is enrolled and no host is open to anyone: nobody can get in; see 'natf-routerd peer add'"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,144 @@
+//! The daemon's answers as text for people, or as they are with `--json`.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{Call, ask::ask};
+use crate::error::Error;
+
+type Shown = Result<ExitCode, Error>;
+
+fn shown(call: &Call, question: &Value, print: impl FnOnce(&Value)) -> Shown {
+    let answer = ask(&call.paths.socket(), question)?;
+    match call.json {
+        true => println!("{answer}"),
+        false => print(&answer),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A value as a cell of a table.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => match values.is_empty() {
+            true => "all".to_owned(),
+            false => values.iter().map(cell).collect::<Vec<_>>().join(","),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// Prints rows under their heads, each column as wide as its widest cell.
+fn table(rows: Option<&Value>, columns: &[&str], none: &str) {
+    let rows = rows.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        return println!("{none}");
+    }
+    let cells = rows
+        .iter()
+        .map(|row| columns.iter().map(|column| cell(row.get(*column).unwrap_or(&Value::Null))).collect());
+    let lines: Vec<Vec<String>> =
+        std::iter::once(columns.iter().map(|column| column.to_uppercase()).collect()).chain(cells).collect();
+    let width = |at: usize| {
+        lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns.len()).map(width).collect();
+    for line in &lines {
+        let padded: Vec<_> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        println!("{}", padded.join("  ").trim_end());
+    }
+}
+
+/// `status`
+pub fn status(call: &Call) -> Shown {
+    shown(call, &json!({"command": "status"}), |answer| {
+        for key in [
+            "version",
+            "uptime",
+            "domain",
+            "addresses",
+            "hosts",
+            "peers",
+            "mappings",
+            "router_us",
+            "queue_full",
+        ] {
+            println!("{key:<12}{}", cell(answer.get(key).unwrap_or(&Value::Null)));
+        }
+        if answer.get("peers").and_then(Value::as_u64) == Some(0) {
+            println!("\nno peer is enrolled: see 'natf-routerd peer add NAME'");
+        }
+    })
+}
+
+/// `counters`
+pub fn counters(call: &Call) -> Shown {
+    shown(call, &json!({"command": "counters"}), |answer| {
+        for (name, value) in answer.as_object().into_iter().flatten() {
+            println!("{name:<28}{value}");
+        }
+    })
+}
+
+/// `mappings`
+pub fn mappings(call: &Call) -> Shown {
+    let columns =
+        ["id", "host", "peer", "protocol", "source", "mapped", "inside", "state", "age", "remaining"];
+    shown(call, &json!({"command": "mappings"}), |answer| {
+        table(answer.get("mappings"), &columns, "no live mapping")
+    })
+}
+
+/// `hosts`
+pub fn hosts(call: &Call) -> Shown {
+    let columns = ["name", "address", "access", "services", "peers", "anyone", "until"];
+    shown(call, &json!({"command": "hosts"}), |answer| {
+        table(answer.get("hosts"), &columns, "the table is empty")
+    })
+}
+
+/// `peer list`
+pub fn peers(call: &Call) -> Shown {
+    let columns = ["name", "id", "hosts", "last_seen", "mappings"];
+    shown(call, &json!({"command": "peers"}), |answer| {
+        table(answer.get("peers"), &columns, "no peer is enrolled")
+    })
+}
+
+/// `end ID`
+pub fn end(call: &Call, id: &str) -> Shown {
+    let number: u32 = id
+        .parse()
+        .map_err(|_| Error::Usage(format!("'{id}' is no mapping's id; see 'natf-routerd mappings'")))?;
+    let answer = ask(&call.paths.socket(), &json!({"command": "end", "id": number}))?;
+    let ended = answer.get("ended").and_then(Value::as_bool) == Some(true);
+    println!("{}", if ended { "ended" } else { "there is no such mapping" });
+    Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `why NAME [SERVICE] [--peer PEER]`; exit status 1 where the answer is no.
+pub fn why(call: &Call, name: &str, service: Option<&str>) -> Shown {
+    let question = json!({"command": "why", "name": name, "service": service, "peer": call.peer});
+    let answer = ask(&call.paths.socket(), &question)?;
+    let text = |key: &str| answer.get(key).map(cell).unwrap_or_default();
+    let allowed = answer.get("allowed").and_then(Value::as_bool) == Some(true);
+    if call.json {
+        println!("{answer}");
+    } else {
+        println!("{} {} for {}", text("host"), text("service"), text("peer"));
+        for step in answer.get("steps").and_then(Value::as_array).into_iter().flatten() {
+            let passed = step.get("passed").and_then(Value::as_bool) == Some(true);
+            let (check, detail) = (
+                step.get("check").map(cell).unwrap_or_default(),
+                step.get("detail").map(cell).unwrap_or_default(),
+            );
+            println!("  {} {check:<54}{detail}", if passed { "yes" } else { " NO" });
+        }
+        println!("{}: {}", if allowed { "allowed" } else { "refused" }, text("because"));
+    }
+    Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

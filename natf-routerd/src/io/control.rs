@@ -1,0 +1,207 @@
+//! The control socket: a line of JSON in, a line of JSON out. Only the daemon's user may connect (mode 0600).
+
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
+
+use serde_json::{Map, Value, json};
+use smol::{
+    LocalExecutor,
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::unix::{UnixListener, UnixStream},
+};
+
+use super::{
+    daemon::{Daemon, Shared, now},
+    why,
+};
+use crate::{
+    core::{
+        mapping::{Mapping, MappingId, Stage},
+        output::Entry,
+    },
+    error::Error,
+};
+
+/// Longest question.
+const QUESTION_LIMIT: u64 = 4096;
+/// Mappings that are written between two looks at the queue.
+const PORTION: usize = 64;
+
+/// Makes the socket; one that a killed daemon left is replaced.
+///
+/// # Errors
+/// Where the directory or the socket cannot be made.
+pub fn listen(path: &Path) -> Result<UnixListener, Error> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(Error::io("cannot make", directory))?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("cannot replace", path)(error));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(Error::io("cannot listen at", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(Error::io("cannot protect", path))?;
+    Ok(listener)
+}
+
+/// Answers until the daemon ends; a few users at a time.
+pub async fn serve(daemon: Shared, listener: UnixListener) {
+    let executor = LocalExecutor::new();
+    let accept = async {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let daemon = daemon.clone();
+                    executor
+                        .spawn(async move {
+                            if let Err(error) = talk(daemon, stream).await {
+                                log::debug!("control socket: {error}");
+                            }
+                        })
+                        .detach();
+                }
+                Err(error) => log::warn!("control socket: {error}"),
+            }
+        }
+    };
+    executor.run(accept).await
+}
+
+async fn talk(daemon: Shared, stream: UnixStream) -> io::Result<()> {
+    let mut question = String::new();
+    BufReader::new(stream.clone().take(QUESTION_LIMIT)).read_line(&mut question).await?;
+    let question: Value = serde_json::from_str(&question).unwrap_or(Value::Null);
+    let mut stream = stream;
+    match question.get("command").and_then(Value::as_str) {
+        Some("mappings") => write_mappings(&daemon, &mut stream).await?,
+        command => {
+            let answer = answer(&mut daemon.borrow_mut(), command.unwrap_or_default(), &question);
+            stream.write_all(format!("{answer}\n").as_bytes()).await?;
+        }
+    }
+    stream.flush().await
+}
+
+fn answer(daemon: &mut Daemon, command: &str, question: &Value) -> Value {
+    match command {
+        "status" => status(daemon),
+        "counters" => Value::Object(counters(daemon)),
+        "hosts" => hosts(daemon),
+        "peers" => peers(daemon),
+        "why" => why::explain(daemon, question),
+        "end" => end(daemon, question),
+        "reload" => match daemon.reload() {
+            Ok(()) => json!({"reloaded": true}),
+            Err(error) => json!({"error": error.to_string()}),
+        },
+        other => {
+            json!({"error": format!("'{other}' is no command; use status, mappings, counters, hosts, peers, why, end, reload")})
+        }
+    }
+}
+
+fn status(daemon: &Daemon) -> Value {
+    let losses = daemon.kernel.queue().losses().unwrap_or_default();
+    let domain = daemon.settings.router.domain.as_ref().map(|domain| domain.as_str().to_owned());
+    let median = daemon.kernel.times().median().map(|time| time.as_secs_f64() * 1e6);
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": daemon.started.elapsed().as_secs(),
+        "domain": domain,
+        "addresses": daemon.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "hosts": daemon.router.access().rows().count(),
+        "peers": daemon.router.peers().iter().count(),
+        "mappings": daemon.router.mappings().len(),
+        "router_us": median,
+        "queue_full": losses.queue_full,
+        "socket_full": losses.socket_full,
+        "counters": counters(daemon),
+    })
+}
+
+fn counters(daemon: &Daemon) -> Map<String, Value> {
+    daemon.router.counters().iter().map(|(name, value)| (name, value.into())).collect()
+}
+
+fn hosts(daemon: &Daemon) -> Value {
+    let access = daemon.router.access();
+    let rows = access.rows().map(|(name, row)| {
+        json!({
+            "name": name.as_str(),
+            "address": access.address(row).map(|address| address.to_string()),
+            "access": if row.allow { "allow" } else { "deny" },
+            "services": row.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "peers": row.peers,
+            "anyone": row.anyone,
+            "until": row.until,
+        })
+    });
+    json!({"hosts": rows.collect::<Vec<_>>()})
+}
+
+fn peers(daemon: &Daemon) -> Value {
+    let rows = daemon.router.peers().iter().map(|(id, peer)| {
+        json!({
+            "name": peer.name,
+            "id": id.0,
+            "hosts": peer.hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>(),
+            "last_seen": (peer.last_seen > 0).then_some(peer.last_seen),
+            "mappings": daemon.router.mappings_of(id),
+        })
+    });
+    json!({"peers": rows.collect::<Vec<_>>()})
+}
+
+fn end(daemon: &mut Daemon, question: &Value) -> Value {
+    let id = question.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+    let Some(id) = id else { return json!({"error": "'end' needs the id of a mapping"}) };
+    let ended = daemon.router.end_by_user(now(), MappingId(id));
+    daemon.carry_out();
+    json!({"ended": ended})
+}
+
+/// Writes portion by portion: a table of any size neither fills the memory nor holds the queue up.
+async fn write_mappings(daemon: &Shared, stream: &mut UnixStream) -> io::Result<()> {
+    let ids: Vec<_> = daemon.borrow().router.mappings().iter().map(|(id, _)| id).collect();
+    stream.write_all(b"{\"mappings\":[").await?;
+    let mut first = true;
+    for portion in ids.chunks(PORTION) {
+        let mut text = String::new();
+        for mapping in portion.iter().filter_map(|id| mapping(&mut daemon.borrow_mut(), *id)) {
+            if !std::mem::take(&mut first) {
+                text.push(',');
+            }
+            text.push_str(&mapping.to_string());
+        }
+        stream.write_all(text.as_bytes()).await?;
+        smol::future::yield_now().await;
+    }
+    stream.write_all(b"]}\n").await
+}
+
+fn mapping(daemon: &mut Daemon, id: MappingId) -> Option<Value> {
+    let Daemon { router, kernel, .. } = daemon;
+    let Mapping { transport, source, mapped, inside, peer, stage, .. } = *router.mappings().find(id)?;
+    let mapping = router.mappings().find(id)?;
+    let entry = (stage == Stage::Live)
+        .then(|| kernel.look(&Entry { transport, source, mapped, inside, peer }))
+        .flatten();
+    let counted = entry.as_ref().and_then(|entry| entry.counters);
+    let name = router.peers().find(peer).map_or("anyone", |peer| peer.name.as_str());
+    Some(json!({
+        "id": id.0,
+        "host": router.host_name(mapping).map(|host| host.as_str()),
+        "peer": name,
+        "protocol": transport.to_string(),
+        "source": source.to_string(),
+        "mapped": mapped.to_string(),
+        "inside": inside.to_string(),
+        "state": match stage { Stage::Live => "live", Stage::Awaiting => "awaits first packet", Stage::Inserting => "inserting" },
+        "age": router.age(Instant::now(), mapping),
+        "remaining": entry.map(|entry| entry.timeout.as_secs()),
+        "bytes_in": counted.map(|(to_host, _)| to_host.bytes),
+        "bytes_out": counted.map(|(_, from_host)| from_host.bytes),
+    }))
+}

@@ -1,0 +1,312 @@
+//! The daemon: one thread, one executor, a few small tasks around the core.
+//!
+//! ```text
+//!   queue readable ─▶ take_packets      control socket ─▶ commands      SIGHUP ─▶ reload   SIGTERM ─▶ stop
+//!   timer ─▶ handle_timeout             every few seconds ─▶ own table still there? addresses? neighbours?
+//! ```
+
+use std::{
+    cell::RefCell,
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use async_signal::{Signal, Signals};
+use natf_kernel::{address::Addresses, queue::ReceiveStamps, ruleset::Ruleset, timeouts::Timeouts};
+use smol::{Async, LocalExecutor, Timer, future, stream::StreamExt};
+
+use super::{control, kernel::Kernel, neighbours, random::SystemRandom, ruleset, settings::Settings, state};
+use crate::{
+    core::{
+        output::Now,
+        router::{Lifetimes, Router},
+    },
+    error::Error,
+};
+
+/// How often the world around is looked at: own table, addresses, neighbours.
+const WATCH: Duration = Duration::from_secs(2);
+/// Shortest and longest sleep of the timer task.
+const SLEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Where the daemon finds and puts its files.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// UCI configuration.
+    pub config: PathBuf,
+    /// Keys of the peers.
+    pub keys: PathBuf,
+    /// Directory of the control socket.
+    pub run_dir: PathBuf,
+    /// Directory of the counters.
+    pub state_dir: PathBuf,
+}
+
+impl Paths {
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join("routerd.sock")
+    }
+}
+
+/// Everything the tasks share.
+pub struct Daemon {
+    /// Where the files are.
+    pub paths: Paths,
+    /// The core.
+    pub router: Router,
+    /// The kernel objects.
+    pub kernel: Kernel,
+    /// What was read from the files.
+    pub settings: Settings,
+    /// When the daemon started.
+    pub started: Instant,
+    /// Our own addresses at present.
+    pub addresses: Vec<std::net::Ipv4Addr>,
+    ruleset: Ruleset,
+    floors: state::Floors,
+}
+
+/// The tasks run on one thread and never hold this over an await.
+pub type Shared = Rc<RefCell<Daemon>>;
+
+/// Reads the clocks.
+pub fn now() -> Now {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    Now { instant: Instant::now(), unix }
+}
+
+/// Runs until SIGTERM.
+///
+/// # Errors
+/// Where the daemon cannot start, or the kernel can no longer be reached.
+pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
+    let _stamps = if measure { Some(ReceiveStamps::enable()?) } else { None };
+    let daemon = Rc::new(RefCell::new(Daemon::start(paths)?));
+    let listener = control::listen(&daemon.borrow().paths.socket())?;
+    log::info!(
+        "ready: {} hosts, {} peers",
+        daemon.borrow().router.access().rows().count(),
+        daemon.borrow().router.peers().iter().count()
+    );
+    let executor = LocalExecutor::new();
+    let packets = executor.spawn(take_packets(daemon.clone()));
+    executor.spawn(keep_time(daemon.clone())).detach();
+    executor.spawn(watch(daemon.clone())).detach();
+    executor.spawn(control::serve(daemon.clone(), listener)).detach();
+    let result = smol::block_on(executor.run(future::or(packets, obey_signals(daemon.clone()))));
+    daemon.borrow_mut().stop();
+    result
+}
+
+async fn take_packets(daemon: Shared) -> Result<(), Error> {
+    let fd: OwnedFd = {
+        let daemon = daemon.borrow();
+        daemon
+            .kernel
+            .queue()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(Error::io("cannot watch", "the packet queue"))?
+    };
+    let readable = Async::new(fd).map_err(Error::io("cannot watch", "the packet queue"))?;
+    loop {
+        let (taken, reservations) = {
+            let Daemon { kernel, router, .. } = &mut *daemon.borrow_mut();
+            (kernel.take_packets(now(), router)?, kernel.take_reservations())
+        };
+        if !reservations.is_empty() {
+            daemon.borrow_mut().store(reservations);
+        }
+        if taken == 0 {
+            readable.readable().await.map_err(Error::io("cannot watch", "the packet queue"))?;
+        }
+    }
+}
+
+async fn keep_time(daemon: Shared) {
+    loop {
+        let due = daemon.borrow().router.poll_timeout(Instant::now());
+        let sleep = due.saturating_duration_since(Instant::now()).clamp(SLEEP.0, SLEEP.1);
+        Timer::after(sleep).await;
+        let mut daemon = daemon.borrow_mut();
+        daemon.router.handle_timeout(now());
+        daemon.carry_out();
+    }
+}
+
+async fn watch(daemon: Shared) {
+    loop {
+        Timer::after(WATCH).await;
+        daemon.borrow_mut().look_around();
+    }
+}
+
+async fn obey_signals(daemon: Shared) -> Result<(), Error> {
+    let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]);
+    let mut signals = signals.map_err(Error::io("cannot receive", "signals"))?;
+    while let Some(signal) = signals.next().await {
+        if !matches!(signal, Ok(Signal::Hup)) {
+            break;
+        }
+        if let Err(error) = daemon.borrow_mut().reload() {
+            log::error!("the configuration in force is kept: {error}");
+        }
+    }
+    Ok(())
+}
+
+impl Daemon {
+    fn start(paths: Paths) -> Result<Self, Error> {
+        let settings = Settings::load(&paths.config, &paths.keys)?;
+        let floors = state::read(&paths.state_dir)?;
+        let mut ruleset = Ruleset::open()?;
+        let kernel = Kernel::open(settings.router.queue)?;
+        let random = Box::new(SystemRandom::new()?);
+        let router = Router::new(now(), settings.limits, lifetimes(), random);
+        write_table(&mut ruleset, &settings)?;
+        let (started, addresses) = (Instant::now(), Vec::new());
+        let mut daemon = Self { paths, router, kernel, settings, started, addresses, ruleset, floors };
+        daemon.configure()?;
+        daemon.restore()?;
+        Ok(daemon)
+    }
+
+    /// Hands the settings to the core.
+    fn configure(&mut self) -> Result<(), Error> {
+        let settings = Settings::load(&self.paths.config, &self.paths.keys)?;
+        self.kernel
+            .set_inside(settings.router.lan.iter().filter_map(|device| interface_index(device)).collect());
+        let (access, limits) = (settings.access.clone(), settings.limits);
+        self.settings = settings;
+        let peers = std::mem::take(&mut self.settings.peers);
+        self.router.handle_config(now(), limits, access, peers, &self.floors);
+        self.router.handle_neighbours(now(), neighbours::read(neighbours::LEASES.as_ref()));
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Finds the mappings that a former run left in the kernel.
+    fn restore(&mut self) -> Result<(), Error> {
+        self.addresses = Addresses::read()?.all();
+        let Self { kernel, router, addresses, .. } = self;
+        let mut found = 0;
+        kernel.restore(|entry| {
+            found += 1;
+            router.handle_restored(now(), entry);
+        })?;
+        router.finish_restoring(now(), addresses);
+        self.carry_out();
+        if found > 0 {
+            log::info!(
+                "{found} mappings of a former run found, {} are still allowed",
+                self.router.mappings().len()
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads the files anew; what is wrong in them changes nothing.
+    ///
+    /// # Errors
+    /// What is wrong in them.
+    pub fn reload(&mut self) -> Result<(), Error> {
+        let before = self.settings.rules();
+        self.configure()?;
+        if self.settings.rules() != before {
+            write_table(&mut self.ruleset, &self.settings)?;
+        }
+        log::info!("configuration loaded: {} hosts", self.router.access().rows().count());
+        Ok(())
+    }
+
+    /// Carries out what the core wants; a kernel that fails now may answer again later.
+    pub fn carry_out(&mut self) {
+        let Self { kernel, router, .. } = self;
+        if let Err(error) = kernel.carry_out(now(), router) {
+            log::error!("{error}");
+        }
+    }
+
+    fn look_around(&mut self) {
+        match self.ruleset.exists(ruleset::TABLE) {
+            Ok(true) => {}
+            Ok(false) => {
+                log::warn!(
+                    "the nftables table '{}' is gone (a flushed ruleset?): it is written again",
+                    ruleset::TABLE
+                );
+                if let Err(error) = write_table(&mut self.ruleset, &self.settings) {
+                    log::error!("{error}");
+                }
+            }
+            Err(error) => log::error!("{error}"),
+        }
+        match Addresses::read() {
+            Ok(addresses) => self.addresses = addresses.all(),
+            Err(error) => log::error!("{error}"),
+        }
+        self.kernel.set_inside(
+            self.settings.router.lan.iter().filter_map(|device| interface_index(device)).collect(),
+        );
+        self.router.set_lifetimes(lifetimes());
+        self.router.handle_addresses(now(), &self.addresses);
+        if self.router.access().follows_leases() {
+            self.router.handle_neighbours(now(), neighbours::read(neighbours::LEASES.as_ref()));
+        }
+        self.carry_out();
+    }
+
+    /// Stores reservations on a thread of its own: flash may take its time.
+    fn store(&mut self, reservations: Vec<(natf_proto::KeyId, u64)>) {
+        self.floors.extend(reservations);
+        let (directory, floors) = (self.paths.state_dir.clone(), self.floors.clone());
+        smol::unblock(move || {
+            if let Err(error) = state::write(&directory, &floors) {
+                log::error!("{error}; requests of today could be replayed after a restart");
+            }
+        })
+        .detach();
+    }
+
+    /// Established flows go on in the kernel; only what catches new requests is removed.
+    fn stop(&mut self) {
+        let _gone = fs::remove_file(self.paths.socket());
+        if self.router.mappings().is_empty() {
+            if let Err(error) = self.ruleset.remove(ruleset::TABLE) {
+                log::warn!("{error}");
+            }
+        } else {
+            // The kernel translates live flows only while a nat chain exists; ours may be the only one.
+            log::info!(
+                "{} flows live on, so the table '{}' stays",
+                self.router.mappings().len(),
+                ruleset::TABLE
+            );
+        }
+    }
+}
+
+fn write_table(ruleset: &mut Ruleset, settings: &Settings) -> Result<(), Error> {
+    ruleset.apply_script(ruleset::TABLE, &ruleset::render(&settings.rules()))?;
+    ruleset.write_queue_rule(ruleset::TABLE, ruleset::QUEUE_CHAIN, settings.router.queue)?;
+    Ok(())
+}
+
+/// The kernel's own timeouts, or its defaults where it does not tell.
+fn lifetimes() -> Lifetimes {
+    match Timeouts::read() {
+        Ok(timeouts) => Lifetimes { tcp: timeouts.tcp_established, udp: timeouts.udp_stream },
+        Err(error) => {
+            log::debug!("{error}");
+            Lifetimes { tcp: Duration::from_secs(432_000), udp: Duration::from_secs(120) }
+        }
+    }
+}
+
+fn interface_index(device: &str) -> Option<u32> {
+    fs::read_to_string(PathBuf::from("/sys/class/net").join(device).join("ifindex")).ok()?.trim().parse().ok()
+}

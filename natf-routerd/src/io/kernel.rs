@@ -1,0 +1,428 @@
+//! Carries the core's outputs to the kernel, many in one system call, and its answers back.
+
+use std::{
+    net::SocketAddrV4,
+    time::{Duration, SystemTime},
+};
+
+use natf_kernel::{
+    KernelError,
+    conntrack::{Conntrack, Flow, Insert, InsertError, Label},
+    elements::{Added, Concat, Element, Elements, SetName},
+    packet::{Ipv4View, PacketBatch, Transport as Packet},
+    queue::{Queue, Verdict},
+    raw::RawSender,
+};
+use natf_proto::{KeyId, Transport};
+
+use super::ruleset;
+use crate::core::{
+    counters::Counter,
+    mapping::MappingId,
+    output::{Arrival, Await, Carrier, Entry, Handled, Now, Output},
+    router::{Inserted, Router},
+};
+
+/// A message is 212 bytes with its headers; of first packets only the headers are needed.
+const COPY_RANGE: u16 = 320;
+/// Packets that may wait for a verdict; beyond that ENs repeat their requests.
+const QUEUE_LENGTH: u32 = 8192;
+/// What the kernel answers where a conntrack helper is not there (EOPNOTSUPP, also ENOTSUPP inside the kernel).
+const NO_HELPER: [i32; 2] = [95, 524];
+const FTP: u16 = 21;
+const AWAITING: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::AWAITING };
+/// First half of our conntrack label: tells our entries from all others after a restart.
+const LABEL_MARK: [u8; 2] = *b"Nf";
+
+/// The kernel objects of a router: queue, conntrack table, raw socket, set of awaited packets.
+pub struct Kernel {
+    queue: Queue,
+    conntrack: Conntrack,
+    sender: RawSender,
+    elements: Elements,
+    packets: PacketBatch,
+    verdicts: Vec<(u32, Verdict)>,
+    inserts: Vec<(MappingId, Entry, Duration)>,
+    results: Vec<Result<(), InsertError>>,
+    helpers: bool,
+    inside: Vec<u32>,
+    reservations: Vec<(KeyId, u64)>,
+    stamps: Vec<Duration>,
+    times: Times,
+}
+
+impl Kernel {
+    /// Opens everything; the table's set has to exist when the first packet is awaited.
+    ///
+    /// # Errors
+    /// Where rights or kernel modules are missing; the message says which.
+    pub fn open(queue: u16) -> Result<Self, KernelError> {
+        Ok(Self {
+            queue: Queue::open(queue, COPY_RANGE, QUEUE_LENGTH)?,
+            conntrack: Conntrack::open()?,
+            sender: RawSender::open()?,
+            elements: Elements::open()?,
+            packets: PacketBatch::new(),
+            verdicts: Vec::new(),
+            inserts: Vec::new(),
+            results: Vec::new(),
+            helpers: true,
+            inside: Vec::new(),
+            reservations: Vec::new(),
+            stamps: Vec::new(),
+            times: Times::default(),
+        })
+    }
+
+    /// The queue, to wait for packets.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Times from the kernel's receive stamp to the answer sent; empty while the kernel stamps nothing.
+    pub fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// Sets which interfaces are the LAN's, by index.
+    pub fn set_inside(&mut self, inside: Vec<u32>) {
+        self.inside = inside;
+    }
+
+    /// Reservations of counters that are to be stored, since the last call.
+    pub fn take_reservations(&mut self) -> Vec<(KeyId, u64)> {
+        std::mem::take(&mut self.reservations)
+    }
+
+    /// Takes the packets that wait, at most one batch, through the core; returns how many there were.
+    ///
+    /// # Errors
+    /// Where the queue itself fails.
+    pub fn take_packets(&mut self, now: Now, router: &mut Router) -> Result<usize, KernelError> {
+        let Self { queue, verdicts, inside, stamps, .. } = self;
+        let taken = queue.recv_batch(|packet| {
+            stamps.extend(packet.timestamp);
+            let from_inside = inside.contains(&packet.in_ifindex);
+            if let Some(verdict) = take_packet(now, router, packet.id, from_inside, packet.payload) {
+                verdicts.push((packet.id, verdict));
+            }
+        })?;
+        self.carry_out(now, router)?;
+        self.times.note(&mut self.stamps);
+        Ok(taken)
+    }
+
+    /// Carries out what the core wants, until it wants nothing more.
+    ///
+    /// # Errors
+    /// Where the kernel can no longer be reached; refusals of single entries go to the core.
+    pub fn carry_out(&mut self, now: Now, router: &mut Router) -> Result<(), KernelError> {
+        loop {
+            while let Some(output) = router.poll_output() {
+                self.carry_out_one(now, router, output)?;
+            }
+            if self.inserts.is_empty() {
+                break;
+            }
+            self.insert(now, router)?;
+        }
+        self.send(router);
+        self.queue.verdicts(&self.verdicts)?;
+        self.verdicts.clear();
+        Ok(())
+    }
+
+    fn carry_out_one(&mut self, now: Now, router: &mut Router, output: Output) -> Result<(), KernelError> {
+        match output {
+            Output::Insert { id, entry, timeout } => {
+                self.inserts.push((id, entry, timeout));
+                return Ok(());
+            }
+            Output::Send { arrival, message } => {
+                push_answer(&mut self.packets, &arrival, &message);
+                return Ok(());
+            }
+            Output::Release(packet) => {
+                self.verdicts.push((packet, Verdict::Accept));
+                return Ok(());
+            }
+            Output::Reserve { peer, ceiling } => {
+                self.reservations.push((peer, ceiling));
+                return Ok(());
+            }
+            Output::Delete(_)
+            | Output::Renew { .. }
+            | Output::Await { .. }
+            | Output::Unawait(_)
+            | Output::Check { .. } => {}
+        }
+        // The others see the table as it is after the inserts that were asked for before them.
+        self.insert(now, router)?;
+        match output {
+            Output::Delete(entry) => {
+                self.conntrack.delete(&flow(&entry))?;
+            }
+            Output::Renew { id, entry, timeout } => {
+                let result = self.renew(&entry, timeout)?;
+                router.handle_inserted(now, id, &entry, result);
+            }
+            Output::Check { id, entry } => {
+                let found =
+                    self.conntrack.get(&flow(&entry))?.filter(|found| found.label == Some(label(entry.peer)));
+                router.handle_checked(now, id, found.map(|found| found.timeout));
+            }
+            Output::Await { id, element, timeout } => {
+                let done = self.expect_first_packet(&element, timeout);
+                router.handle_awaiting(now, id, done);
+            }
+            Output::Unawait(element) => {
+                // It may have timed out meanwhile.
+                let _gone = self.elements.delete(AWAITING, &[key(&element)]);
+            }
+            Output::Insert { .. } | Output::Send { .. } | Output::Release(_) | Output::Reserve { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn expect_first_packet(&mut self, element: &Await, timeout: Duration) -> bool {
+        let element = Element { key: key(element), data: None, timeout: Some(timeout) };
+        match self.elements.add(AWAITING, &[element]) {
+            Ok(Added::Done) => true,
+            Ok(Added::Full) => false,
+            Err(error) => {
+                log::warn!("{error}");
+                false
+            }
+        }
+    }
+
+    /// One datagram for all inserts that stand in line.
+    fn insert(&mut self, now: Now, router: &mut Router) -> Result<(), KernelError> {
+        if self.inserts.is_empty() {
+            return Ok(());
+        }
+        let batch: Vec<_> = self
+            .inserts
+            .iter()
+            .map(|(_, entry, timeout)| conntrack_insert(entry, *timeout, self.helpers))
+            .collect();
+        self.results.clear();
+        let sent = self.conntrack.insert_batch(&batch, &mut self.results);
+        let inserts = std::mem::take(&mut self.inserts);
+        let answers = self.results.drain(..).map(Some).chain(std::iter::repeat(None));
+        let mut without_helper = Vec::new();
+        for ((id, entry, timeout), answer) in inserts.iter().zip(answers) {
+            match answer {
+                Some(Err(InsertError::Kernel(errno)))
+                    if NO_HELPER.contains(&errno) && wants_helper(entry) && self.helpers =>
+                {
+                    without_helper.push((*id, *entry, *timeout));
+                }
+                answer => router.handle_inserted(now, *id, entry, inserted(entry, answer)),
+            }
+        }
+        if !without_helper.is_empty() {
+            log::warn!(
+                "the kernel has no FTP helper: FTP's data connections will not pass (install kmod-nf-nathelper)"
+            );
+            self.helpers = false;
+            self.inserts = without_helper;
+        }
+        sent
+    }
+
+    /// An entry that is still unused waits for as long again; one that is gone is made anew.
+    fn renew(&mut self, entry: &Entry, timeout: Duration) -> Result<Inserted, KernelError> {
+        let flow = flow(entry);
+        match self.conntrack.get(&flow)? {
+            Some(found) if found.label != Some(label(entry.peer)) => Ok(Inserted::Taken),
+            Some(found) => {
+                if found.timeout < timeout {
+                    self.conntrack.set_timeout(&flow, timeout)?;
+                }
+                Ok(Inserted::Done)
+            }
+            None => {
+                let answer = self.conntrack.insert(&conntrack_insert(entry, timeout, self.helpers))?;
+                Ok(inserted(entry, Some(answer)))
+            }
+        }
+    }
+
+    fn send(&mut self, router: &mut Router) {
+        if self.packets.is_empty() {
+            return;
+        }
+        let report = self.sender.send_batch(&self.packets);
+        if let Some(error) = report.last_error {
+            router.count(Counter::Unsent);
+            log::warn!("{} answers could not be sent: {error}", report.failed);
+        }
+        self.packets.clear();
+    }
+
+    /// Hands our entries in the kernel to `each`, as after a restart.
+    ///
+    /// # Errors
+    /// Where the kernel's table cannot be read.
+    pub fn restore(&mut self, mut each: impl FnMut(Entry)) -> Result<(), KernelError> {
+        self.conntrack.dump(|found| {
+            let peer = found.label.and_then(|label| peer_of(&label));
+            let transport = Transport::parse(found.original.proto).ok();
+            if let (Some(peer), Some(transport)) = (peer, transport) {
+                let (source, mapped) = (found.original.source, found.original.destination);
+                each(Entry { transport, source, mapped, inside: found.reply.source, peer });
+            }
+        })
+    }
+
+    /// Packets and bytes of an entry, both ways, and the seconds it still lives; `None` where it is gone.
+    pub fn look(&mut self, entry: &Entry) -> Option<natf_kernel::conntrack::Entry> {
+        self.conntrack.get(&flow(entry)).ok().flatten()
+    }
+
+    /// Deletes all our entries, for a clean removal.
+    ///
+    /// # Errors
+    /// Where the kernel's table cannot be read or written.
+    pub fn delete_all(&mut self) -> Result<usize, KernelError> {
+        let mut flows = Vec::new();
+        self.restore(|entry| flows.push(flow(&entry)))?;
+        self.conntrack.delete_batch(&flows)
+    }
+}
+
+/// How long the last requests took, in nanoseconds: a ring of [`Times::KEPT`].
+#[derive(Debug, Default)]
+pub struct Times {
+    last: Vec<u32>,
+    next: usize,
+}
+
+impl Times {
+    /// So many are kept.
+    const KEPT: usize = 1024;
+
+    fn note(&mut self, stamps: &mut Vec<Duration>) {
+        if stamps.is_empty() {
+            return;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        for stamp in stamps.drain(..) {
+            let took = u32::try_from(now.saturating_sub(stamp).as_nanos()).unwrap_or(u32::MAX);
+            match self.last.get_mut(self.next) {
+                Some(place) => *place = took,
+                None => self.last.push(took),
+            }
+            self.next = (self.next + 1) % Self::KEPT;
+        }
+    }
+
+    /// The median, if anything was measured.
+    pub fn median(&self) -> Option<Duration> {
+        let mut sorted = self.last.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).map(|nanos| Duration::from_nanos(u64::from(*nanos)))
+    }
+}
+
+/// One packet from the queue; `None` where the core gives the verdict later.
+fn take_packet(now: Now, router: &mut Router, id: u32, inside: bool, bytes: &[u8]) -> Option<Verdict> {
+    let Ok(view) = Ipv4View::parse_head(bytes) else {
+        router.count(Counter::NotOurs);
+        return Some(Verdict::Accept);
+    };
+    let (from, to) = (view.source, view.destination);
+    match view.transport {
+        Packet::Echo { ident, sequence, payload, .. } => {
+            let carrier = Carrier::Icmp { id: ident, sequence };
+            Some(match router.handle_message(now, &Arrival { from, to, inside, carrier }, payload) {
+                Handled::Consumed => Verdict::Drop,
+                Handled::NotOurs => Verdict::Accept,
+            })
+        }
+        Packet::Udp { source_port, destination_port, payload } if payload.starts_with(&natf_proto::MAGIC) => {
+            let carrier = Carrier::Udp { from: source_port, to: destination_port };
+            router.handle_message(now, &Arrival { from, to, inside, carrier }, payload);
+            Some(Verdict::Drop)
+        }
+        Packet::Udp { .. } | Packet::Tcp { .. } => {
+            let transport = Transport::parse(view.protocol()).ok()?;
+            router.handle_first_packet(id, transport, view.source_socket(), view.destination_socket());
+            None
+        }
+    }
+}
+
+fn push_answer(packets: &mut PacketBatch, arrival: &Arrival, message: &[u8]) {
+    let (us, them) = (arrival.to, arrival.from);
+    let fits = match arrival.carrier {
+        Carrier::Icmp { id, sequence } => packets.push_echo_reply(us, them, id, sequence, message),
+        Carrier::Udp { from, to } => {
+            packets.push_udp(SocketAddrV4::new(us, to), SocketAddrV4::new(them, from), message)
+        }
+    };
+    debug_assert!(fits, "a message always fits into a packet");
+}
+
+fn flow(entry: &Entry) -> Flow {
+    Flow { proto: entry.transport as u8, source: entry.source, destination: entry.mapped }
+}
+
+fn conntrack_insert(entry: &Entry, timeout: Duration, helpers: bool) -> Insert<'static> {
+    Insert {
+        original: flow(entry),
+        dnat: Some(entry.inside),
+        snat: None,
+        timeout,
+        label: Some(label(entry.peer)),
+        helper: (helpers && wants_helper(entry)).then_some("ftp"),
+    }
+}
+
+/// FTP's data connections are found by the kernel's helper (N16); it has to be there from the first packet on.
+fn wants_helper(entry: &Entry) -> bool {
+    entry.transport == Transport::Tcp && entry.inside.port() == FTP
+}
+
+fn inserted(entry: &Entry, answer: Option<Result<(), InsertError>>) -> Inserted {
+    match answer {
+        Some(Ok(())) => Inserted::Done,
+        Some(Err(InsertError::Exists)) => Inserted::Taken,
+        Some(Err(error)) => {
+            log::warn!("mapping {} -> {} ({}): {error}", entry.mapped, entry.inside, entry.transport);
+            Inserted::Refused
+        }
+        None => Inserted::Refused,
+    }
+}
+
+/// Our label: twelve bytes that belong to others, our mark, the id of the peer's key.
+fn label(peer: KeyId) -> Label {
+    let mut label = [0; 16];
+    let [.., mark_0, mark_1, id_0, id_1] = &mut label;
+    [*mark_0, *mark_1] = LABEL_MARK;
+    [*id_0, *id_1] = peer.0.to_be_bytes();
+    label
+}
+
+fn peer_of(label: &Label) -> Option<KeyId> {
+    let [.., mark_0, mark_1, id_0, id_1] = *label;
+    ([mark_0, mark_1] == LABEL_MARK).then(|| KeyId(u16::from_be_bytes([id_0, id_1])))
+}
+
+/// The set's key: who is awaited, by which protocol, and where.
+fn key(element: &Await) -> Concat {
+    Concat::new().address(element.source).protocol(element.transport as u8).socket(element.mapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_carries_the_peer() {
+        assert_eq!(peer_of(&label(KeyId(0xabcd))), Some(KeyId(0xabcd)));
+        assert_eq!(peer_of(&[0; 16]), None);
+    }
+}

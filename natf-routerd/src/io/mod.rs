@@ -1,0 +1,11 @@
+//! Carries the core's outputs out and brings the kernel's and the user's words in.
+
+pub mod control;
+pub mod daemon;
+pub mod kernel;
+pub mod neighbours;
+pub mod random;
+pub mod ruleset;
+pub mod settings;
+pub mod state;
+mod why;

@@ -1,0 +1,110 @@
+//! `why`: the whole way of a decision, check by check, for a name, a service and a peer.
+
+use std::net::Ipv4Addr;
+
+use natf_proto::{HostName, KeyId, Reason, Transport};
+use serde_json::{Value, json};
+
+use super::daemon::{Daemon, now};
+use crate::core::access::{AccessTable, HostRow};
+
+/// The checks in the order in which the access control table makes them.
+const ORDER: [(Reason, &str); 6] = [
+    (Reason::UnknownHost, "the access control table has a row of this name"),
+    (Reason::Denied, "the row says allow"),
+    (Reason::Expired, "the row has not expired"),
+    (Reason::PeerNotAllowed, "the row and the peer allow each other"),
+    (Reason::ServiceNotAllowed, "the service is allowed"),
+    (Reason::HostAway, "the host's address is known"),
+];
+
+/// Explains what would become of a request for `name` and `service` (`tcp:22`) by `peer` (absent = anyone).
+pub fn explain(daemon: &Daemon, question: &Value) -> Value {
+    let text = |key| question.get(key).and_then(Value::as_str);
+    let Some(host) = text("name").and_then(|name| short(name, daemon).parse::<HostName>().ok()) else {
+        return json!({"error": "'why' needs the private name of a host, such as alice"});
+    };
+    let Some((transport, port)) = text("service").map_or(Some((Transport::Tcp, None)), service) else {
+        return json!({"error": "a service is tcp:PORT or udp:PORT"});
+    };
+    let Some(peer) = find_peer(daemon, text("peer")) else {
+        return json!({"error": format!("no peer '{}' is enrolled and enabled", text("peer").unwrap_or_default())});
+    };
+    let access = daemon.router.access();
+    // Without a service any that the row allows will do.
+    let row = access.rows().find(|(name, _)| **name == host).map(|(_, row)| row);
+    let (transport, port) = match port {
+        Some(port) => (transport, port),
+        None => row.and_then(some_service).unwrap_or((transport, 1)),
+    };
+    let outcome = daemon.router.decide(peer, &host, transport, port, now().unix);
+    json!({
+        "host": host.as_str(),
+        "service": format!("{transport}:{port}"),
+        "peer": text("peer").unwrap_or("anyone"),
+        "steps": steps(outcome, row, access),
+        "allowed": outcome.is_ok(),
+        "because": outcome.map_or_else(|reason| reason.to_string(), |inside| format!("mapped to {inside}:{port}")),
+    })
+}
+
+/// `alice.home.example.net` is `alice` where the home's domain is known.
+fn short<'a>(name: &'a str, daemon: &Daemon) -> &'a str {
+    let domain = daemon.settings.router.domain.as_ref();
+    let below = domain.and_then(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'));
+    below.unwrap_or(name)
+}
+
+fn service(text: &str) -> Option<(Transport, Option<u16>)> {
+    let (protocol, port) = text.split_once(':')?;
+    let transport = match protocol {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        _ => return None,
+    };
+    Some((transport, Some(port.parse().ok().filter(|port| *port > 0)?)))
+}
+
+fn some_service(row: &HostRow) -> Option<(Transport, u16)> {
+    let first = row.services.first()?;
+    let port = first.ports().0.max(1);
+    let transport = if first.allows(Transport::Tcp as u8, port) { Transport::Tcp } else { Transport::Udp };
+    Some((transport, port))
+}
+
+fn find_peer(daemon: &Daemon, name: Option<&str>) -> Option<KeyId> {
+    match name {
+        None => Some(KeyId::ANONYMOUS),
+        Some(name) => daemon.router.peers().iter().find(|(_, peer)| peer.name == name).map(|(id, _)| id),
+    }
+}
+
+fn steps(outcome: Result<Ipv4Addr, Reason>, row: Option<&HostRow>, access: &AccessTable) -> Vec<Value> {
+    let failed = outcome.err().and_then(|reason| ORDER.iter().position(|(check, _)| *check == reason));
+    let reached = ORDER.iter().enumerate().take(failed.map_or(ORDER.len(), |failed| failed + 1));
+    let step = |(at, (_, check)): (usize, &(Reason, &str))| {
+        let detail = row.map_or(String::new(), |row| detail(at, row, access));
+        json!({"check": check, "passed": Some(at) != failed, "detail": detail})
+    };
+    reached.map(step).collect()
+}
+
+fn detail(at: usize, row: &HostRow, access: &AccessTable) -> String {
+    match ORDER.get(at).map(|(reason, _)| reason) {
+        Some(Reason::Denied) => format!("access {}", if row.allow { "allow" } else { "deny" }),
+        Some(Reason::Expired) => {
+            row.until.map_or("no end".into(), |until| format!("until {}", natf_config::format_utc(until)))
+        }
+        Some(Reason::PeerNotAllowed) => match (&row.peers, row.anyone) {
+            (_, true) => "open to anyone".into(),
+            (None, _) => "every enrolled peer".into(),
+            (Some(peers), _) => format!("peers: {}", peers.iter().cloned().collect::<Vec<_>>().join(", ")),
+        },
+        Some(Reason::ServiceNotAllowed) if row.services.is_empty() => "all services".into(),
+        Some(Reason::ServiceNotAllowed) => {
+            row.services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
+        Some(Reason::HostAway) => access.address(row).map_or("unknown".into(), |address| address.to_string()),
+        _ => String::new(),
+    }
+}
