@@ -1,0 +1,218 @@
+//! Typed reading of one section: every finding goes to the [`Report`], reading goes on.
+//!
+//! A value that is absent or empty (the same in UCI) leaves the default to the caller. A list may also be written as
+//! one `option` with spaces between the values, as OpenWrt's own files do.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use crate::error::{ConfigError, shown};
+use crate::uci::{Opt, Section};
+
+/// The findings of one file.
+pub(crate) struct Report {
+    file: PathBuf,
+    pub errors: Vec<ConfigError>,
+    pub warnings: Vec<ConfigError>,
+}
+
+impl Report {
+    pub fn new(file: &Path, errors: Vec<ConfigError>) -> Self {
+        Report { file: file.to_owned(), errors, warnings: Vec::new() }
+    }
+
+    /// Reports that a section as a whole is wrong.
+    pub fn section(&mut self, section: &Section, problem: impl Into<String>) {
+        let finding = self.finding(section, None, section.line, problem);
+        self.errors.push(finding);
+    }
+
+    /// Reports a value that is accepted, but hardly what the user wants.
+    pub fn warn(&mut self, section: &Section, option: &Opt, problem: impl Into<String>) {
+        let finding = self.finding(section, Some(option), option.line, problem);
+        self.warnings.push(finding);
+    }
+
+    fn finding(
+        &self,
+        section: &Section,
+        option: Option<&Opt>,
+        line: u32,
+        problem: impl Into<String>,
+    ) -> ConfigError {
+        ConfigError {
+            section: Some(section.title()),
+            option: option.map(|option| option.name.clone()),
+            value: option.map(|option| option.value.clone()),
+            ..ConfigError::at(&self.file, line, problem)
+        }
+    }
+}
+
+/// The options of one section while they are read.
+pub(crate) struct Fields<'a> {
+    pub section: &'a Section,
+    pub report: &'a mut Report,
+}
+
+impl<'a> Fields<'a> {
+    /// Starts with reporting the options that `known` does not contain.
+    pub fn new(section: &'a Section, report: &'a mut Report, known: &[&str]) -> Self {
+        let mut fields = Fields { section, report };
+        for option in &section.options {
+            if !known.contains(&option.name.as_str()) {
+                let name = shown(&option.name);
+                fields.error(option, format!("option {name} is unknown; {}", nearest(&option.name, known)));
+            }
+        }
+        fields
+    }
+
+    /// Reads an option that takes one value.
+    pub fn one<T>(&mut self, name: &str, accepted: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let option = self.single(name)?;
+        let value = parse(option.value.trim());
+        if value.is_none() {
+            self.refuse(option, accepted);
+        }
+        value
+    }
+
+    /// Reads a list; the values come with their statement, for later checks.
+    pub fn many<T>(
+        &mut self,
+        name: &str,
+        accepted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<(T, &'a Opt)> {
+        let mut values = Vec::new();
+        for option in self.section.options.iter().filter(|option| option.name == name) {
+            for word in option.value.split_whitespace() {
+                match parse(word) {
+                    Some(value) => values.push((value, option)),
+                    None => self.refuse(&Opt { value: word.to_owned(), ..option.clone() }, accepted),
+                }
+            }
+        }
+        values
+    }
+
+    /// Reads a number.
+    pub fn number<N: TryFrom<u64>>(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<N> {
+        let accepted = format!("a number from {} to {}", range.start(), range.end());
+        self.one(name, &accepted, |text| {
+            let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())??;
+            range.contains(&number).then(|| N::try_from(number).ok())?
+        })
+    }
+
+    /// Reads a yes or no.
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        self.one(name, "1 or 0", |text| match text {
+            // The words of OpenWrt's config_get_bool.
+            "1" | "on" | "true" | "yes" | "enabled" => Some(true),
+            "0" | "off" | "false" | "no" | "disabled" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// The statement of an option that takes one value, if it says anything.
+    pub fn single(&mut self, name: &str) -> Option<&'a Opt> {
+        let mut found =
+            self.section.options.iter().filter(|option| option.name == name && !option.value.is_empty());
+        let first = found.next()?;
+        for again in found {
+            let problem =
+                format!("option {name} stands twice, first in line {}; it takes one value", first.line);
+            self.error(again, problem);
+        }
+        Some(first)
+    }
+
+    /// Reports a value that is not accepted.
+    pub fn refuse(&mut self, option: &Opt, accepted: &str) {
+        let (kind, name) = (if option.list { "list" } else { "option" }, &option.name);
+        self.error(
+            option,
+            format!("{kind} {name} '{}' is not accepted; use {accepted}", shown(&option.value)),
+        );
+    }
+
+    /// Reports something else about an option.
+    pub fn error(&mut self, option: &Opt, problem: impl Into<String>) {
+        let finding = self.report.finding(self.section, Some(option), option.line, problem);
+        self.report.errors.push(finding);
+    }
+
+    /// Reports that something is missing or does not fit together.
+    pub fn section_error(&mut self, problem: impl Into<String>) {
+        self.report.section(self.section, problem);
+    }
+}
+
+/// Says what is accepted in place of an unknown word: the most similar words first.
+pub(crate) fn nearest(word: &str, known: &[&str]) -> String {
+    let lower: String = word.chars().take(32).collect::<String>().to_ascii_lowercase();
+    let mut near: Vec<_> = known
+        .iter()
+        .map(|name| (distance(&lower, name), *name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
+        .collect();
+    near.sort_unstable();
+    let all = format!("accepted: {}", known.join(", "));
+    match near.first() {
+        Some((_, name)) => format!("did you mean {name}? ({all})"),
+        None => all,
+    }
+}
+
+/// Levenshtein distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(cell) = row.first_mut() {
+            *cell = left;
+        }
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            diagonal = std::mem::replace(cell, best);
+            left = best;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Tells whether a text can be a network device or interface name (IFNAMSIZ less the final zero).
+pub(crate) fn device(text: &str) -> Option<String> {
+    let valid = (1..=15).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':')
+        && text != "."
+        && text != "..";
+    valid.then(|| text.to_owned())
+}
+
+pub(crate) const DEVICE: &str = "the name of an interface or device (1-15 characters, no / or :)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_nearest_known_word() {
+        assert_eq!(nearest("acess", &["name", "access"]), "did you mean access? (accepted: name, access)");
+        assert_eq!(nearest("Access", &["access"]), "did you mean access? (accepted: access)");
+        assert_eq!(nearest("zzzzz", &["name", "access"]), "accepted: name, access");
+        assert_eq!(nearest("xy", &["ip"]), "accepted: ip");
+    }
+
+    #[test]
+    fn measures_the_distance_of_words() {
+        for (a, b, expected) in
+            [("", "", 0), ("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("ab", "ab", 0)]
+        {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+}

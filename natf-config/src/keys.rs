@@ -1,0 +1,247 @@
+//! The enrolled keys and the file that holds them, apart from UCI.
+//!
+//! ```text
+//! # NAME  ID    KEY (32 bytes, base64url)
+//! laptop  4711  mJ…
+//! ```
+//!
+//! NAME is a peer section on a router and a home section on an external node. Names are unique; ids need not be:
+//! each router deals out its own, and a router that also plays the external node (N12) holds both kinds. Only the
+//! owner may read the file: neither `uci get` nor a backup shown to others may reveal a key.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::num::NonZeroU16;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::atomic::{self, Mode};
+use crate::error::{Error, shown};
+use crate::name::is_section_name;
+
+/// The largest key file that is read: every id, with long names.
+const MAX_FILE: u64 = 8 << 20;
+const HEADER: &str = "# Keys of natf: NAME ID KEY. Keep them secret; the file's mode must be 0600.\n";
+
+/// A key that a node and a router share: 256 bits. It is wiped when dropped and never shown by `Debug`.
+#[derive(Clone)]
+pub struct EnrolledKey(Box<Zeroizing<[u8; 32]>>);
+
+impl EnrolledKey {
+    /// Makes a new key from the system's random numbers.
+    ///
+    /// # Errors
+    /// [`Error::Random`] if the system has none.
+    pub fn generate() -> Result<EnrolledKey, Error> {
+        let mut key = EnrolledKey(Box::new(Zeroizing::new([0; 32])));
+        getrandom::fill(key.0.as_mut_slice()).map_err(Error::Random)?;
+        Ok(key)
+    }
+
+    /// Takes 32 bytes as a key.
+    pub fn from_bytes(bytes: &[u8; 32]) -> EnrolledKey {
+        EnrolledKey(Box::new(Zeroizing::new(*bytes)))
+    }
+
+    /// The key itself.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key as 43 characters of base64url.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(Base64UrlUnpadded::encode_string(self.as_bytes()))
+    }
+}
+
+impl FromStr for EnrolledKey {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut key = EnrolledKey(Box::new(Zeroizing::new([0; 32])));
+        let length = Base64UrlUnpadded::decode(text, key.0.as_mut_slice()).map_err(|_| Error::Key)?.len();
+        let zero = bool::from(key.as_bytes().ct_eq(&[0; 32]));
+        if length == 32 && !zero { Ok(key) } else { Err(Error::Key) }
+    }
+}
+
+impl PartialEq for EnrolledKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl Eq for EnrolledKey {}
+
+impl fmt::Debug for EnrolledKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EnrolledKey(..)")
+    }
+}
+
+/// One line of the key file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The peer's or home's section name.
+    pub name: String,
+    /// The key id.
+    pub id: NonZeroU16,
+    /// The key.
+    pub key: EnrolledKey,
+}
+
+/// The key file.
+#[derive(Debug)]
+pub struct KeyFile {
+    path: PathBuf,
+    entries: Vec<KeyEntry>,
+}
+
+impl KeyFile {
+    /// Reads a key file; one that is missing has no entries.
+    ///
+    /// # Errors
+    /// Others can read the file, or a line is not `NAME ID KEY`.
+    pub fn load(path: &Path) -> Result<KeyFile, Error> {
+        let mut keys = KeyFile { path: path.to_owned(), entries: Vec::new() };
+        let Some(text) = read(path)? else { return Ok(keys) };
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let number = number.saturating_add(1);
+            let entry = parse_line(line)
+                .and_then(|entry| {
+                    if keys.entry(&entry.name).is_some() { Err("the name stands twice") } else { Ok(entry) }
+                })
+                .map_err(|problem| Error::KeyLine {
+                    path: path.to_owned(),
+                    line: number,
+                    problem: problem.into(),
+                })?;
+            keys.entries.push(entry);
+        }
+        Ok(keys)
+    }
+
+    /// Reads the file, changes it and writes it, while other editors wait.
+    ///
+    /// # Errors
+    /// Those of [`KeyFile::load`], of the change, and of writing; then the file is as before.
+    pub fn update<T>(path: &Path, change: impl FnOnce(&mut KeyFile) -> Result<T, Error>) -> Result<T, Error> {
+        let _lock = atomic::lock(path)?;
+        let mut keys = KeyFile::load(path)?;
+        let result = change(&mut keys)?;
+        keys.save()?;
+        Ok(result)
+    }
+
+    /// The entries in the order of the file.
+    pub fn entries(&self) -> &[KeyEntry] {
+        &self.entries
+    }
+
+    /// The entry of a peer or home.
+    pub fn entry(&self, name: &str) -> Option<&KeyEntry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// The key of a peer or home, whose id must be the one of the configuration.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`] and [`Error::KeyId`].
+    pub fn key(&self, name: &str, id: NonZeroU16) -> Result<&EnrolledKey, Error> {
+        let path = || self.path.clone();
+        let entry = self.entry(name).ok_or_else(|| Error::NoKey { path: path(), name: shown(name) })?;
+        if entry.id != id {
+            let (found, wanted) = (entry.id.get(), id.get());
+            return Err(Error::KeyId { path: path(), name: shown(name), found, wanted });
+        }
+        Ok(&entry.key)
+    }
+
+    /// Adds an entry, in memory: [`KeyFile::save`] or [`KeyFile::update`] writes it.
+    ///
+    /// # Errors
+    /// The name has a key already, or is not a section name.
+    pub fn add(&mut self, entry: KeyEntry) -> Result<(), Error> {
+        let path = self.path.clone();
+        if self.entry(&entry.name).is_some() {
+            return Err(Error::KeyExists { path, name: entry.name });
+        }
+        if !is_section_name(&entry.name) {
+            let problem =
+                format!("'{}' is not a name; use letters, digits and _, at most 64", shown(&entry.name));
+            return Err(Error::Edit { path, problem });
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Removes an entry, in memory, and returns it.
+    ///
+    /// # Errors
+    /// The name has no key.
+    pub fn remove(&mut self, name: &str) -> Result<KeyEntry, Error> {
+        match self.entries.iter().position(|entry| entry.name == name) {
+            Some(index) => Ok(self.entries.remove(index)),
+            None => Err(Error::NoKey { path: self.path.clone(), name: shown(name) }),
+        }
+    }
+
+    /// Writes the file in one step, with mode 0600.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self) -> Result<(), Error> {
+        // Room for everything at once: a growing text would leave copies of keys behind.
+        let room = self.entries.iter().map(|entry| entry.name.len().saturating_add(64)).sum::<usize>();
+        let mut text = Zeroizing::new(String::with_capacity(room.saturating_add(HEADER.len())));
+        text.push_str(HEADER);
+        for entry in &self.entries {
+            text.push_str(&entry.name);
+            text.push(' ');
+            text.push_str(&entry.id.to_string());
+            text.push(' ');
+            text.push_str(&entry.key.to_base64());
+            text.push('\n');
+        }
+        atomic::write(&self.path, text.as_bytes(), Mode::Set(0o600))
+    }
+}
+
+/// Reads the whole file; None if it is missing. The mode is that of the open file, not of a name that may change.
+fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        result => result.map_err(|error| Error::io(path, "read the keys", error))?,
+    };
+    let status = file.metadata().map_err(|error| Error::io(path, "read the keys", error))?;
+    let mode = status.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(Error::KeyFileMode { path: path.to_owned(), mode });
+    }
+    // One byte more than there is, so that reading never moves the text.
+    let room = usize::try_from(status.len().min(MAX_FILE)).unwrap_or_default().saturating_add(64);
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| Error::io(path, "read the keys", error))?;
+    Ok(Some(text))
+}
+
+fn parse_line(line: &str) -> Result<KeyEntry, &'static str> {
+    let mut words = line.split_whitespace();
+    let name = words.next().filter(|name| is_section_name(name)).ok_or("the name is not a section name")?;
+    let id = words.next().and_then(|id| id.parse().ok()).ok_or("the id is not a number from 1 to 65535")?;
+    let key = words.next().and_then(|key| key.parse().ok()).ok_or("the key is not 32 bytes in base64url")?;
+    if words.next().is_some() {
+        return Err("there is more than a name, an id and a key");
+    }
+    Ok(KeyEntry { name: name.to_owned(), id, key })
+}
