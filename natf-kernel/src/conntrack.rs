@@ -84,7 +84,9 @@ pub struct Insert<'a> {
     pub original: Flow,
     /// Where its destination is translated to.
     pub dnat: Option<SocketAddrV4>,
-    /// What its source is translated to.
+    /// What its source is translated to. None keeps the source unless the answers' tuple is taken: then
+    /// the kernel gives it another port of its own choice. To be refused (EEXIST) instead, name the
+    /// source itself here.
     pub snat: Option<SocketAddrV4>,
     /// Lifetime; the kernel's own timeouts apply from the first packet on. Whole seconds, at least one.
     pub timeout: Duration,

@@ -27,5 +27,8 @@ pub mod elements;
 pub mod ruleset;
 mod script;
 
+pub mod address;
+pub mod timeouts;
+
 pub use error::KernelError;
 pub use nftables;

@@ -32,6 +32,7 @@ pub(crate) const ACK: u16 = 0x4;
 pub(crate) const DUMP: u16 = 0x300;
 pub(crate) const CREATE: u16 = 0x400;
 pub(crate) const EXCL: u16 = 0x200;
+pub(crate) const REPLACE: u16 = 0x100;
 pub(crate) const APPEND: u16 = 0x800;
 
 pub(crate) const NLMSG_ERROR: u16 = 2;
@@ -93,7 +94,18 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// Appends the header of an nfnetlink message; [`end_message`] writes its length.
+/// Appends the header of a netlink message; [`end_message`] writes its length.
+pub(crate) fn begin_plain(out: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32) -> usize {
+    let start = out.len();
+    out.extend(0u32.to_ne_bytes());
+    out.extend(kind.to_ne_bytes());
+    out.extend(flags.to_ne_bytes());
+    out.extend(sequence.to_ne_bytes());
+    out.extend(0u32.to_ne_bytes());
+    start
+}
+
+/// Appends the headers of an nfnetlink message; [`end_message`] writes its length.
 pub(crate) fn begin_message(
     out: &mut Vec<u8>,
     kind: u16,
@@ -102,12 +114,7 @@ pub(crate) fn begin_message(
     family: u8,
     resource: u16,
 ) -> usize {
-    let start = out.len();
-    out.extend(0u32.to_ne_bytes());
-    out.extend(kind.to_ne_bytes());
-    out.extend(flags.to_ne_bytes());
-    out.extend(sequence.to_ne_bytes());
-    out.extend(0u32.to_ne_bytes());
+    let start = begin_plain(out, kind, flags, sequence);
     out.extend([family, 0]);
     out.extend(resource.to_be_bytes());
     start

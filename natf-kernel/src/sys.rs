@@ -4,6 +4,7 @@
 //! nothing but memory, and leaves errno in an [`io::Error`]. Structures of the C library are zeroed and
 //! then filled field by field, because their padding differs between libraries (musl, glibc) and words.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -197,4 +198,24 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<b
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// The index of a network interface.
+pub(crate) fn interface_index(name: &CStr) -> io::Result<u32> {
+    // SAFETY: the pointer is a zero-terminated string that outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// The name of a network interface.
+pub(crate) fn interface_name(index: u32) -> io::Result<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the IF_NAMESIZE bytes that the function may write.
+    if unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) }.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let text = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+    Ok(text.to_string_lossy().into_owned())
 }

@@ -7,12 +7,14 @@
 //!
 //! Needs root; without it each test prints SKIPPED.
 #![allow(unsafe_code, reason = "unshare(2) has no safe form in the standard library")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use natf_kernel::KernelError;
+use natf_kernel::address::{AddressWatch, Addresses, Network, Route, interface_index};
 use natf_kernel::conntrack::{Conntrack, Flow, Insert, InsertError, STATUS_DST_NAT, STATUS_SEEN_REPLY};
 use natf_kernel::elements::{Added, Concat, Element, Elements, SetName};
 use natf_kernel::nftables::schema::{Chain, NfListObject};
@@ -21,6 +23,7 @@ use natf_kernel::packet::{Ipv4View, PacketBatch, Transport};
 use natf_kernel::queue::{Queue, ReceiveStamps, Verdict};
 use natf_kernel::raw::{EchoSocket, RawSender};
 use natf_kernel::ruleset::Ruleset;
+use natf_kernel::timeouts::Timeouts;
 
 const G1: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 const G2: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
@@ -100,8 +103,6 @@ fn inserts_refuses_finds_and_deletes_a_mapping() {
         assert!((28..=30).contains(&entry.timeout.as_secs()), "{entry:?}");
         assert_eq!(conntrack.get(&answers).unwrap(), None, "only the original tuple counts");
         assert_eq!(conntrack.get_reply_taken(&answers).unwrap(), Some(entry));
-        // Another port for the same flow to P1:5000 has the same reply tuple: refused as well.
-        assert_eq!(conntrack.insert(&mapping(16385)).unwrap(), Err(InsertError::Exists));
         assert!(conntrack.set_timeout(&flow, Duration::from_secs(300)).unwrap());
         assert!(conntrack.get(&flow).unwrap().unwrap().timeout.as_secs() > 290);
         assert!(conntrack.delete(&flow).unwrap());
@@ -138,6 +139,22 @@ fn a_mapping_translates_both_directions() {
         inside.send_to(b"answer", from).unwrap();
         let (length, from) = outside.recv_from(&mut buffer).unwrap();
         assert_eq!((&buffer[..length], from), (&b"answer"[..], socket(G2, 16384).into()));
+    });
+}
+
+#[test]
+fn a_second_mapping_to_the_same_inside_port_gets_another_source_port() {
+    in_namespace(|| {
+        nft(LAB);
+        let mut conntrack = Conntrack::open().unwrap();
+        assert_eq!(conntrack.insert(&mapping(16384)).unwrap(), Ok(()));
+        assert_eq!(conntrack.insert(&mapping(16385)).unwrap(), Ok(()));
+        let entry = conntrack.get(&mapping(16385).original).unwrap().unwrap();
+        assert_eq!((entry.reply.source, *entry.reply.destination.ip()), (socket(P1, 5000), G1));
+        assert_ne!(entry.reply.destination.port(), 4000);
+        // A source that is asked for is kept to.
+        let wanted = Insert { snat: Some(socket(G1, 4000)), ..mapping(16386) };
+        assert_eq!(conntrack.insert(&wanted).unwrap(), Err(InsertError::Exists));
     });
 }
 
@@ -501,4 +518,64 @@ fn the_view_tells_echo_requests_from_replies() {
         view.transport,
         Transport::Echo { request: true, ident: 1, sequence: 2, payload: b"x" }
     ));
+}
+
+#[test]
+fn lists_the_own_addresses_and_notices_when_they_change() {
+    in_namespace(|| {
+        let mut addresses = Addresses::open().unwrap();
+        let mut watch = AddressWatch::open().unwrap();
+        let listed = addresses.local().unwrap();
+        let found = listed.iter().find(|local| local.address == G1).unwrap();
+        assert_eq!((found.prefix_len, found.ifindex, found.interface.as_str()), (32, 1, "lo"));
+        assert_eq!(interface_index("lo"), Some(1));
+        assert_eq!(interface_index("none0"), None);
+        assert!(!watch.drain().unwrap().any());
+        run("ip", &["addr", "del", "10.1.0.1/32", "dev", "lo"]);
+        assert!(watch.drain().unwrap().addresses);
+        assert!(!watch.drain().unwrap().any());
+        assert!(!addresses.local().unwrap().iter().any(|local| local.address == G1));
+    });
+}
+
+#[test]
+fn finds_adds_and_removes_routes() {
+    in_namespace(|| {
+        run("ip", &["link", "add", "wan", "type", "veth", "peer", "name", "isp"]);
+        run("ip", &["addr", "add", "192.0.2.2/24", "dev", "wan"]);
+        run("ip", &["link", "set", "wan", "up"]);
+        run("ip", &["link", "set", "isp", "up"]);
+        let mut addresses = Addresses::open().unwrap();
+        let virtual_network = Network { address: Ipv4Addr::new(240, 0, 0, 0), prefix_len: 8 };
+        let inside = Ipv4Addr::new(240, 0, 1, 2);
+        assert_eq!(addresses.route_to(inside).unwrap(), None);
+        assert!(addresses.route_to(G2).unwrap().unwrap().local);
+        let route = Route {
+            oif: interface_index("wan").unwrap(),
+            gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            prefsrc: Some(Ipv4Addr::new(192, 0, 2, 2)),
+            local: false,
+        };
+        let mut watch = AddressWatch::open().unwrap();
+        for _ in 0..2 {
+            addresses.add_route(virtual_network, &route).unwrap();
+        }
+        assert!(!watch.drain().unwrap().any(), "own routes are no news");
+        assert_eq!(addresses.route_to(inside).unwrap(), Some(route));
+        assert_eq!(addresses.own_routes().unwrap(), [virtual_network]);
+        assert!(addresses.remove_route(virtual_network).unwrap());
+        assert!(!addresses.remove_route(virtual_network).unwrap());
+        run("ip", &["route", "add", "240.0.0.0/8", "via", "192.0.2.1"]);
+        assert!(watch.drain().unwrap().routes);
+        assert!(!addresses.remove_route(virtual_network).unwrap(), "a route of somebody else stays");
+    });
+}
+
+#[test]
+fn reads_the_timeouts_of_idle_flows() {
+    in_namespace(|| {
+        nft(LAB);
+        let timeouts = Timeouts::read().unwrap();
+        assert!(timeouts.udp_stream >= timeouts.udp && timeouts.tcp_established > timeouts.udp_stream);
+    });
 }
