@@ -16,10 +16,11 @@ mod plan;
 mod question;
 mod reply;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use answer::{Addresses, ReplyError, is_reply_to};
 pub use homes::{Homes, HomesError, Ours, Scope};
 pub use plan::{Names, Plan, Settled, plan, settle};
 pub use question::{NameText, Question, Unreadable};
+pub(crate) use reply::failure_of;
 pub use reply::{a_query, a_query_for, format_error, no_data, reverse_reply, server_failure, truncated};

@@ -22,29 +22,29 @@ use crate::{
     virtual_address::VirtualPrefix,
 };
 
-pub(super) const ID: u16 = 0x4e41;
+pub(crate) const ID: u16 = 0x4e41;
 
-pub(super) fn name(text: &str) -> Name<Vec<u8>> {
+pub(crate) fn name(text: &str) -> Name<Vec<u8>> {
     Name::vec_from_str(text).unwrap()
 }
 
-pub(super) struct Query {
+pub(crate) struct Query {
     name: Name<Vec<u8>>,
     qtype: Rtype,
     edns: Option<(u16, bool)>,
 }
 
-pub(super) fn query(qname: &str, qtype: Rtype) -> Query {
+pub(crate) fn query(qname: &str, qtype: Rtype) -> Query {
     Query { name: name(qname), qtype, edns: None }
 }
 
 impl Query {
-    pub(super) fn edns(mut self, size: u16, dnssec_ok: bool) -> Self {
+    pub(crate) fn edns(mut self, size: u16, dnssec_ok: bool) -> Self {
         self.edns = Some((size, dnssec_ok));
         self
     }
 
-    pub(super) fn build(self) -> Vec<u8> {
+    pub(crate) fn build(self) -> Vec<u8> {
         let mut builder = MessageBuilder::new_vec();
         builder.header_mut().set_id(ID);
         builder.header_mut().set_rd(true);
@@ -67,7 +67,7 @@ impl Query {
 type Records = Vec<(Name<Vec<u8>>, u32, Rtype, Vec<u8>)>;
 
 #[derive(Clone)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     name: Name<Vec<u8>>,
     qtype: Rtype,
     rcode: Rcode,
@@ -77,7 +77,7 @@ pub(super) struct Reply {
     edns: bool,
 }
 
-pub(super) fn reply(qname: &str) -> Reply {
+pub(crate) fn reply(qname: &str) -> Reply {
     Reply {
         name: name(qname),
         qtype: Rtype::A,
@@ -90,45 +90,45 @@ pub(super) fn reply(qname: &str) -> Reply {
 }
 
 impl Reply {
-    pub(super) fn qtype(mut self, qtype: Rtype) -> Self {
+    pub(crate) fn qtype(mut self, qtype: Rtype) -> Self {
         self.qtype = qtype;
         self
     }
 
-    pub(super) fn a(self, owner: &str, ttl: u32, address: Ipv4Addr) -> Self {
+    pub(crate) fn a(self, owner: &str, ttl: u32, address: Ipv4Addr) -> Self {
         self.record(owner, ttl, Rtype::A, address.octets().to_vec())
     }
 
-    pub(super) fn cname(self, owner: &str, ttl: u32, target: &str) -> Self {
+    pub(crate) fn cname(self, owner: &str, ttl: u32, target: &str) -> Self {
         self.record(owner, ttl, Rtype::CNAME, name(target).as_slice().to_vec())
     }
 
-    fn record(mut self, owner: &str, ttl: u32, rtype: Rtype, data: Vec<u8>) -> Self {
+    pub(crate) fn record(mut self, owner: &str, ttl: u32, rtype: Rtype, data: Vec<u8>) -> Self {
         self.answers.push((name(owner), ttl, rtype, data));
         self
     }
 
-    fn rcode(mut self, rcode: Rcode) -> Self {
+    pub(crate) fn rcode(mut self, rcode: Rcode) -> Self {
         self.rcode = rcode;
         self
     }
 
-    fn soa(mut self, zone: &str) -> Self {
+    pub(crate) fn soa(mut self, zone: &str) -> Self {
         self.soa = Some(name(zone));
         self
     }
 
-    fn glue(mut self, owner: &str, address: Ipv4Addr) -> Self {
+    pub(crate) fn glue(mut self, owner: &str, address: Ipv4Addr) -> Self {
         self.glue = Some((name(owner), address));
         self
     }
 
-    fn edns(mut self) -> Self {
+    pub(crate) fn edns(mut self) -> Self {
         self.edns = true;
         self
     }
 
-    pub(super) fn build(self) -> Vec<u8> {
+    pub(crate) fn build(self) -> Vec<u8> {
         let target = domain::base::StaticCompressor::new(Vec::new());
         let mut builder = MessageBuilder::from_target(target).unwrap();
         let header = builder.header_mut();
@@ -174,10 +174,10 @@ impl Reply {
     }
 }
 
-struct Table {
+pub(crate) struct Table {
     homes: Rc<Homes>,
-    relations: RelationTable,
-    plain: Vec<Ipv4Addr>,
+    pub(crate) relations: RelationTable,
+    pub(crate) plain: Vec<Ipv4Addr>,
 }
 
 impl Names for Table {
@@ -208,9 +208,9 @@ impl Names for Table {
     }
 }
 
-const G2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
-const ALICE: &str = "alice.home.example.net";
-const HOME: &str = "home.example.net";
+pub(crate) const G2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+pub(crate) const ALICE: &str = "alice.home.example.net";
+pub(crate) const HOME: &str = "home.example.net";
 
 fn table_of(homes: &[(&str, &str)]) -> Table {
     let mut list = Homes::new();
@@ -221,7 +221,7 @@ fn table_of(homes: &[(&str, &str)]) -> Table {
     Table { homes: Rc::new(list), relations, plain: Vec::new() }
 }
 
-fn table() -> Table {
+pub(crate) fn table() -> Table {
     table_of(&[("home", HOME), ("any", "*")])
 }
 
@@ -246,13 +246,13 @@ fn reduced(table: &mut Table, query: &[u8], upstream: &[u8]) -> Vec<u8> {
     }
 }
 
-fn counts(packet: &[u8]) -> (u16, u16, u16, u16) {
+pub(crate) fn counts(packet: &[u8]) -> (u16, u16, u16, u16) {
     let counts = Message::from_slice(packet).unwrap().header_counts();
     (counts.qdcount(), counts.ancount(), counts.nscount(), counts.arcount())
 }
 
 /// The one A record of a flattened reply: owner, TTL in seconds, address.
-fn only_a(packet: &[u8]) -> (String, u32, Ipv4Addr) {
+pub(crate) fn only_a(packet: &[u8]) -> (String, u32, Ipv4Addr) {
     let message = Message::from_slice(packet).unwrap();
     assert_eq!(message.header_counts().ancount(), 1);
     let record = message.answer().unwrap().limit_to_in::<A>().next().unwrap().unwrap();

@@ -1,0 +1,429 @@
+//! The DNS proxy: takes the queries of this host (N12: and of its LAN's resolver), asks the upstream servers and
+//! hands their answers on, those of private host names rewritten (N2).
+//!
+//! ```text
+//!   application ─▶ UDP/TCP 127.0.0.153:53 ─▶ plan ─▶ Upstreams ─▶ settle ─▶ application
+//! ```
+//!
+//! What is not ours passes unchanged (RFC 5625). Queries under way, connections and their time are bounded, and
+//! only clients of the allowed networks are heard.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use domain::base::iana::Rcode;
+use log::{debug, trace, warn};
+use smol::{
+    Async, LocalExecutor, Timer,
+    future::{or, zip},
+};
+
+use super::upstream::{Answered, Transport, UpstreamError, Upstreams, read_message, within, write_message};
+use crate::dns::{
+    Names, Plan, Question, Settled, Unreadable, a_query, failure_of, format_error, plan, reverse_reply,
+    server_failure, settle, truncated,
+};
+
+/// A reply that had to be fetched by TCP goes out in a datagram only up to here (DNS flag day 2020).
+const DATAGRAM_SAFE: usize = 1232;
+/// A client has so long to send the rest of a message, or to take ours.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause after a failing socket call, so that a lasting failure does not take the processor.
+const FAILURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a proxy is set up.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// Address and port to listen at, UDP and TCP; not a wildcard address.
+    pub listen: SocketAddr,
+    /// Networks whose queries are heard: address and prefix length.
+    pub allowed: Vec<(IpAddr, u8)>,
+    /// Queries under way at once; more are dropped.
+    pub queries: usize,
+    /// TCP connections at once; more are closed.
+    pub connections: usize,
+    /// A connection without a query is closed after this time.
+    pub idle: Duration,
+}
+
+impl ProxySettings {
+    /// For the programs of this host only.
+    pub fn local(listen: SocketAddr) -> Self {
+        let allowed = vec![(Ipv4Addr::new(127, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+        Self { listen, allowed, queries: 512, connections: 32, idle: Duration::from_secs(10) }
+    }
+
+    fn allows(&self, client: IpAddr) -> bool {
+        self.allowed.iter().any(|(network, length)| is_in(client, *network, *length))
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// How often each thing happened since the start.
+        #[derive(Clone, Debug, Default)]
+        pub struct ProxyCounters {
+            $($(#[$doc])* pub $name: Cell<u64>,)+
+        }
+
+        impl ProxyCounters {
+            /// Name and value.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name.get())),+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Queries heard over UDP.
+    queries_udp,
+    /// Queries heard over TCP.
+    queries_tcp,
+    /// Replies handed on as they came.
+    passed,
+    /// Replies with a virtual address (N2).
+    rewritten,
+    /// Replies from which something was taken that leads around the virtual address.
+    reduced,
+    /// Names of virtual addresses answered.
+    reverse,
+    /// Rewritten replies that a validating client takes for bogus.
+    bogus,
+    /// Replies that did not fit the client's datagram.
+    truncated,
+    /// Queries without a reply: no upstream server answered.
+    upstream_failed,
+    /// Queries without a reply: the upstream's cannot be read.
+    upstream_malformed,
+    /// Names refused because the name relation table is full.
+    relations_full,
+    /// Queries that cannot be read, answered FORMERR.
+    format_errors,
+    /// Packets that are no queries, dropped.
+    not_a_query,
+    /// Queries and connections from other networks, dropped.
+    client_refused,
+    /// Queries dropped because too many are under way.
+    queries_too_many,
+    /// Connections closed because there are too many.
+    connections_too_many,
+    /// Replies and receptions that the kernel refused.
+    socket_failed,
+}
+
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+/// The proxy, bound to its sockets.
+pub struct DnsProxy {
+    settings: ProxySettings,
+    names: Rc<RefCell<dyn Names>>,
+    upstreams: Rc<Upstreams>,
+    udp: Async<UdpSocket>,
+    tcp: Async<TcpListener>,
+    counters: ProxyCounters,
+    queries: Cell<usize>,
+    connections: Cell<usize>,
+    bogus_told: Cell<bool>,
+}
+
+impl DnsProxy {
+    /// Binds the sockets. With port 0 the kernel chooses one, see [`Self::address`].
+    pub fn bind(
+        settings: ProxySettings,
+        names: Rc<RefCell<dyn Names>>,
+        upstreams: Rc<Upstreams>,
+    ) -> io::Result<Self> {
+        let tcp = Async::<TcpListener>::bind(settings.listen)?;
+        let udp = Async::<UdpSocket>::bind(tcp.get_ref().local_addr()?)?;
+        Ok(Self {
+            settings,
+            names,
+            upstreams,
+            udp,
+            tcp,
+            counters: ProxyCounters::default(),
+            queries: Cell::new(0),
+            connections: Cell::new(0),
+            bogus_told: Cell::new(false),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.udp.get_ref().local_addr()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &ProxyCounters {
+        &self.counters
+    }
+
+    /// Answers queries for as long as the future lives; dropping it ends all queries under way.
+    pub async fn run(&self) {
+        let tasks = LocalExecutor::new();
+        tasks.run(or(self.serve_udp(&tasks), self.serve_tcp(&tasks))).await;
+    }
+
+    async fn serve_udp<'a>(&'a self, tasks: &LocalExecutor<'a>) {
+        let mut buffer = vec![0; usize::from(u16::MAX)];
+        loop {
+            let (length, client) = match self.udp.recv_from(&mut buffer).await {
+                Ok(received) => received,
+                Err(error) => {
+                    self.socket_failed("receive", &error).await;
+                    continue;
+                }
+            };
+            if !self.settings.allows(client.ip()) {
+                count(&self.counters.client_refused);
+                continue;
+            }
+            count(&self.counters.queries_udp);
+            let Some(slot) = self.slot(&self.queries, self.settings.queries) else {
+                count(&self.counters.queries_too_many);
+                continue;
+            };
+            let packet = buffer.get(..length).unwrap_or_default().to_vec();
+            let work = async move {
+                let _slot = slot;
+                if let Some(reply) = self.respond(&packet, Transport::Udp).await
+                    && let Err(error) = self.udp.send_to(&reply, client).await
+                {
+                    count(&self.counters.socket_failed);
+                    debug!("cannot send a DNS reply to {client}: {error}");
+                }
+            };
+            tasks.spawn(work).detach();
+        }
+    }
+
+    async fn serve_tcp<'a>(&'a self, tasks: &LocalExecutor<'a>) {
+        loop {
+            let (stream, client) = match self.tcp.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.socket_failed("accept", &error).await;
+                    continue;
+                }
+            };
+            if !self.settings.allows(client.ip()) {
+                count(&self.counters.client_refused);
+                continue;
+            }
+            let Some(slot) = self.slot(&self.connections, self.settings.connections) else {
+                count(&self.counters.connections_too_many);
+                continue;
+            };
+            let work = async move {
+                let _slot = slot;
+                if let Err(error) = self.serve_stream(stream).await {
+                    trace!("DNS connection from {client} ends: {error}");
+                }
+            };
+            tasks.spawn(work).detach();
+        }
+    }
+
+    /// Answers the queries of one connection, one after the other.
+    async fn serve_stream(&self, mut stream: Async<TcpStream>) -> io::Result<()> {
+        loop {
+            within(self.settings.idle, stream.readable()).await?;
+            let packet = within(STREAM_TIMEOUT, read_message(&mut stream)).await?;
+            count(&self.counters.queries_tcp);
+            let Some(_slot) = self.slot(&self.queries, self.settings.queries) else {
+                count(&self.counters.queries_too_many);
+                return Ok(());
+            };
+            let Some(reply) = self.respond(&packet, Transport::Tcp).await else { return Ok(()) };
+            within(STREAM_TIMEOUT, write_message(&mut stream, &reply)).await?;
+        }
+    }
+
+    /// The reply to one packet, if it deserves any.
+    async fn respond(&self, packet: &[u8], over: Transport) -> Option<Vec<u8>> {
+        match Question::parse(packet) {
+            Ok(question) => Some(self.answer(&question, over).await),
+            Err(Unreadable::Opaque) => match self.forward(packet, over).await {
+                Ok(answered) => {
+                    count(&self.counters.passed);
+                    Some(answered.bytes)
+                }
+                Err(error) => {
+                    self.upstream_failed(&error);
+                    failure_of(packet, Rcode::SERVFAIL)
+                }
+            },
+            Err(Unreadable::FormatError) => {
+                count(&self.counters.format_errors);
+                format_error(packet)
+            }
+            Err(Unreadable::Drop) => {
+                count(&self.counters.not_a_query);
+                None
+            }
+        }
+    }
+
+    async fn answer(&self, question: &Question<'_>, over: Transport) -> Vec<u8> {
+        let (homes, prefix) = {
+            let names = self.names.borrow();
+            (names.homes(), names.prefix())
+        };
+        let replied = match plan(question, &homes, prefix) {
+            Plan::Pass => self.forward(question.packet(), over).await.inspect(|_| {
+                count(&self.counters.passed);
+            }),
+            Plan::Reverse(address) => {
+                count(&self.counters.reverse);
+                let name = self.names.borrow().name_of(address);
+                return reverse_reply(question, name.as_deref());
+            }
+            Plan::AskA => self.answer_after_a(question, over).await,
+            plan => match self.upstreams.exchange_whole(question.packet()).await {
+                Ok(answered) => Ok(self.settled(question, plan, answered)),
+                Err(error) => Err(error),
+            },
+        };
+        match replied {
+            Ok(answered) => self.fitted(question, answered, over),
+            Err(error) => {
+                self.upstream_failed(&error);
+                server_failure(question)
+            }
+        }
+    }
+
+    /// Both questions at once, so that an ordinary name waits no longer than without us.
+    async fn answer_after_a(
+        &self,
+        question: &Question<'_>,
+        over: Transport,
+    ) -> Result<Answered, UpstreamError> {
+        let ask_a = async {
+            let query = a_query(question)?;
+            self.upstreams.exchange_whole(&query).await.ok()
+        };
+        let (a_reply, reply) = zip(ask_a, self.forward(question.packet(), over)).await;
+        let Some(a_reply) = a_reply else { return reply };
+        let settled =
+            settle(question, Plan::AskA, &a_reply.bytes, &mut *self.names.borrow_mut(), Instant::now());
+        match settled {
+            Settled::Reduced(bytes) => {
+                count(&self.counters.reduced);
+                Ok(Answered { bytes, over })
+            }
+            _ => reply.inspect(|_| count(&self.counters.passed)),
+        }
+    }
+
+    fn settled(&self, question: &Question<'_>, plan: Plan, answered: Answered) -> Answered {
+        let now = Instant::now();
+        let settled = settle(question, plan, &answered.bytes, &mut *self.names.borrow_mut(), now);
+        let (counter, bytes) = match settled {
+            Settled::Unchanged => {
+                count(&self.counters.passed);
+                return answered;
+            }
+            Settled::Rewritten { reply, address, bogus } => {
+                debug!("{} is {address}", question.name().unwrap_or_default());
+                self.tell_bogus(question, bogus);
+                (&self.counters.rewritten, reply)
+            }
+            Settled::Reduced(reply) => (&self.counters.reduced, reply),
+            Settled::Refused(reply, full) => {
+                warn!("{full}");
+                (&self.counters.relations_full, reply)
+            }
+            Settled::Malformed(reply) => (&self.counters.upstream_malformed, reply),
+        };
+        count(counter);
+        Answered { bytes, over: answered.over }
+    }
+
+    /// As the client asked: a truncated datagram is the client's to ask again for (RFC 5625, 4.4.1).
+    async fn forward(&self, packet: &[u8], over: Transport) -> Result<Answered, UpstreamError> {
+        match self.upstreams.exchange(packet, over).await {
+            Err(_) if over == Transport::Tcp => self.upstreams.exchange(packet, Transport::Udp).await,
+            answered => answered,
+        }
+    }
+
+    fn fitted(&self, question: &Question<'_>, answered: Answered, over: Transport) -> Vec<u8> {
+        let limit = match (over, answered.over) {
+            (Transport::Tcp, _) => return answered.bytes,
+            (Transport::Udp, Transport::Udp) => question.udp_size(),
+            (Transport::Udp, Transport::Tcp) => question.udp_size().min(DATAGRAM_SAFE),
+        };
+        if answered.bytes.len() <= limit {
+            return answered.bytes;
+        }
+        count(&self.counters.truncated);
+        truncated(question, &answered.bytes)
+    }
+
+    fn tell_bogus(&self, question: &Question<'_>, bogus: bool) {
+        if !bogus {
+            return;
+        }
+        count(&self.counters.bogus);
+        if !self.bogus_told.replace(true) {
+            let name = question.name().unwrap_or_default();
+            warn!(
+                "{name} is signed with DNSSEC and the client asks for signatures: if it validates, it refuses \
+                 the virtual address; turn its validation off for this name"
+            );
+        }
+    }
+
+    fn upstream_failed(&self, error: &UpstreamError) {
+        count(&self.counters.upstream_failed);
+        debug!("{error}");
+    }
+
+    async fn socket_failed(&self, what: &str, error: &io::Error) {
+        count(&self.counters.socket_failed);
+        warn!("DNS proxy cannot {what} at {}: {error}", self.settings.listen);
+        Timer::after(FAILURE_PAUSE).await;
+    }
+
+    /// A place among at most `limit`, given back when it is dropped.
+    fn slot<'a>(&self, used: &'a Cell<usize>, limit: usize) -> Option<Slot<'a>> {
+        (used.get() < limit).then(|| {
+            used.set(used.get() + 1);
+            Slot(used)
+        })
+    }
+}
+
+struct Slot<'a>(&'a Cell<usize>);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+fn is_in(address: IpAddr, network: IpAddr, length: u8) -> bool {
+    match (address.to_canonical(), network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(length.into())).unwrap_or(0);
+            (address.to_bits() ^ network.to_bits()) & mask == 0
+        }
+        (IpAddr::V6(address), IpAddr::V6(network)) => {
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(length.into())).unwrap_or(0);
+            (address.to_bits() ^ network.to_bits()) & mask == 0
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
