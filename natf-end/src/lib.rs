@@ -39,7 +39,11 @@ mod outcome;
 mod counters;
 mod steps;
 
+mod error;
+pub mod io;
+
 pub use counters::Counters;
+pub use error::Error;
 pub use engine::{ELEMENT_LIFETIME, Engine, FlowRow, Limits, Settings, Silent};
 pub use flow::{Dial, Flow, Home, KernelFlow, PacketId, RestoredFlow};
 pub use outcome::{Carrier, Output, PingEvent, PingReport, Refusal, Translated};

@@ -1,3 +1,58 @@
-//! External node daemon of NAT-f.
+//! `natf-endd`: the external node of NAT-f, a daemon and its commands.
+//!
+//! ```text
+//!   natf-endd            daemon ── node (natf-end): DNS proxy, engine, kernel
+//!                          │
+//!   natf-endd status ──▶ control socket ──▶ answers in JSON
+//!   natf-endd ping …
+//! ```
 
-fn main() {}
+mod cli;
+mod error;
+
+mod daemon;
+
+mod control;
+mod report;
+
+mod check;
+mod enroll;
+mod ping;
+mod status;
+
+use std::process::ExitCode;
+
+use cli::Command;
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format_timestamp(None)
+        .init();
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("natf-endd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, error::Error> {
+    let arguments = cli::parse(std::env::args_os())?;
+    let places = arguments.places;
+    match arguments.command {
+        Command::Run => daemon::run(places),
+        Command::Help => print(cli::HELP),
+        Command::Version => print(&format!("natf-endd {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::PrintRuleset => check::print_ruleset(&places),
+        Command::Check => check::check(&places, arguments.json),
+        Command::Status => status::show(&places, arguments.json),
+        Command::Ping(target) => ping::ping(&places, &target, arguments.json),
+        Command::Enroll { uri, name } => enroll::enroll(&places, &uri, name.as_deref()),
+    }
+}
+
+fn print(text: &str) -> Result<ExitCode, error::Error> {
+    print!("{text}");
+    Ok(ExitCode::SUCCESS)
+}

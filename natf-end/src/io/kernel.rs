@@ -1,0 +1,392 @@
+//! Carries the engine's outputs to the kernel, and the kernel's packets and answers to the engine.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use natf_kernel::{
+    KernelError,
+    conntrack::{Conntrack, Entry, Flow as Tuple, STATUS_DST_NAT, STATUS_SEEN_REPLY, TcpState},
+    elements::{Added, Concat, Element, Elements, SetName},
+    packet::{Ipv4View, TCP_ACK, TCP_SYN, Transport as Packet},
+    queue::{Losses, Queue, Verdict},
+    raw::EchoSocket,
+    ruleset::Ruleset,
+};
+use natf_proto::{MAGIC, MESSAGE_LEN, Random, Transport};
+
+use super::{
+    random::SystemRandom,
+    ruleset::{QUEUE_CHAIN, Rules, SOURCE, TABLE, VAT, render},
+};
+use crate::{
+    engine::{ELEMENT_LIFETIME, Engine},
+    error::Error,
+    flow::{Dial, Flow, KernelFlow, PacketId, RestoredFlow},
+    outcome::{Carrier, Output, PingReport, Translated},
+    relation::RelationTable,
+    steps::Step,
+};
+
+/// Of first packets only the headers are needed.
+const COPY_RANGE: u16 = 128;
+/// Packets that may wait for a verdict, among them those that the engine holds.
+const QUEUE_LENGTH: u32 = 2048;
+/// The kernel's element outlives the engine's belief in it, so that a packet is never let go in vain.
+const ELEMENT_TIMEOUT: Duration = Duration::from_secs(ELEMENT_LIFETIME.as_secs() + 5);
+const VAT_MAP: SetName<'static> = SetName { table: TABLE, set: VAT };
+const SOURCE_MAP: SetName<'static> = SetName { table: TABLE, set: SOURCE };
+
+/// What the caller has to do, because it takes more than a system call.
+#[derive(Debug, PartialEq)]
+pub enum Errand {
+    /// Ask DNS again for the name behind this virtual address.
+    Resolve(Ipv4Addr),
+    /// Tell the person who asked.
+    Pinged(PingReport),
+}
+
+/// The kernel objects of an external node: table, queue, sockets, conntrack.
+pub struct Kernel {
+    queue: Queue,
+    echo: EchoSocket,
+    udp: UdpSocket,
+    elements: Elements,
+    conntrack: Conntrack,
+    ruleset: Ruleset,
+    number: u16,
+    verdicts: Vec<(u32, Verdict)>,
+    errands: Vec<Errand>,
+    ident: u16,
+    sequence: u16,
+}
+
+/// What a turn achieved, for the times of the steps (N17).
+#[derive(Default)]
+struct Achieved {
+    sent: bool,
+    released: bool,
+}
+
+impl Kernel {
+    /// Opens everything and applies the table.
+    ///
+    /// # Errors
+    /// Where rights, programs or kernel modules are missing; the message says which.
+    pub fn open(number: u16, rules: &Rules) -> Result<Self, Error> {
+        let mut kernel = Self {
+            queue: Queue::open(number, COPY_RANGE, QUEUE_LENGTH)?,
+            echo: EchoSocket::open(MAGIC)?,
+            udp: udp_socket()?,
+            elements: Elements::open()?,
+            conntrack: Conntrack::open()?,
+            ruleset: Ruleset::open()?,
+            number,
+            verdicts: Vec::new(),
+            errands: Vec::new(),
+            ident: u16::try_from(SystemRandom::new()?.below(1 << 16)).unwrap_or_default(),
+            sequence: 0,
+        };
+        kernel.apply(rules)?;
+        Ok(kernel)
+    }
+
+    /// Writes the table anew; flows that are known to conntrack run on.
+    ///
+    /// # Errors
+    /// Where `nft` or the kernel refuses.
+    pub fn apply(&mut self, rules: &Rules) -> Result<(), Error> {
+        self.ruleset.apply_script(TABLE, &render(rules))?;
+        self.ruleset.write_queue_rule(TABLE, QUEUE_CHAIN, self.number)?;
+        Ok(())
+    }
+
+    /// Writes the table again where another program removed it; says whether that was so.
+    ///
+    /// # Errors
+    /// Where `nft` or the kernel refuses.
+    pub fn restore_table(&mut self, rules: &Rules) -> Result<bool, Error> {
+        if self.ruleset.exists(TABLE)? {
+            return Ok(false);
+        }
+        self.apply(rules)?;
+        Ok(true)
+    }
+
+    /// Removes the table.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn remove_table(&mut self) -> Result<(), Error> {
+        self.ruleset.remove(TABLE)?;
+        Ok(())
+    }
+
+    /// The queue, to wait for packets.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// The socket of the ICMP carrier, to wait for answers.
+    pub fn echo(&self) -> &EchoSocket {
+        &self.echo
+    }
+
+    /// The socket of the UDP carrier, to wait for answers.
+    pub fn udp(&self) -> &UdpSocket {
+        &self.udp
+    }
+
+    /// Packets that the kernel dropped because this process was too slow.
+    pub fn losses(&self) -> Losses {
+        self.queue.losses().unwrap_or_default()
+    }
+
+    /// Errands since the last call.
+    pub fn take_errands(&mut self) -> Vec<Errand> {
+        std::mem::take(&mut self.errands)
+    }
+
+    /// Takes the held packets that wait, at most one batch, through the engine; returns how many there were.
+    ///
+    /// # Errors
+    /// Where the queue itself fails.
+    pub fn take_packets(
+        &mut self,
+        now: Instant,
+        engine: &mut Engine,
+        relations: &mut RelationTable,
+    ) -> Result<usize, Error> {
+        let Self { queue, verdicts, .. } = self;
+        let taken = queue.recv_batch(|packet| match first_packet(packet.payload) {
+            Some((flow, start)) => {
+                let address = *flow.destination.ip();
+                let dial = relations.relation(address).and_then(|relation| Dial::of(relation, now));
+                relations.touch(address, now);
+                engine.handle_first_packet(now, PacketId(packet.id), flow, start, dial);
+            }
+            // The chain behind rejects it.
+            None => verdicts.push((packet.id, Verdict::Accept)),
+        })?;
+        let achieved = self.carry_out(now, engine)?;
+        if achieved.sent {
+            engine.steps.record(Step::NegotiationStart, now.elapsed());
+        }
+        Ok(taken)
+    }
+
+    /// Takes the answers that wait through the engine.
+    ///
+    /// # Errors
+    /// Where a socket or the kernel fails.
+    pub fn take_answers(&mut self, engine: &mut Engine) -> Result<(), Error> {
+        loop {
+            let now = Instant::now();
+            match self.echo.recv_from()? {
+                Some(reply) => engine.handle_datagram(now, reply.source, Carrier::Icmp, reply.payload),
+                None => break,
+            }
+            self.release(now, engine)?;
+        }
+        let mut bytes = [0; MESSAGE_LEN + 1];
+        loop {
+            let now = Instant::now();
+            match self.udp.recv_from(&mut bytes) {
+                Ok((length, SocketAddr::V4(from))) => {
+                    let message = bytes.get(..length).unwrap_or_default();
+                    engine.handle_datagram(now, *from.ip(), Carrier::Udp(from.port()), message);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // What a router's firewall said about an earlier datagram: the next try will show.
+                Err(_) => continue,
+            }
+            self.release(now, engine)?;
+        }
+    }
+
+    fn release(&mut self, now: Instant, engine: &mut Engine) -> Result<(), Error> {
+        let achieved = self.carry_out(now, engine)?;
+        if achieved.released {
+            engine.steps.record(Step::Release, now.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Does what has become due, or what another event left to do.
+    ///
+    /// # Errors
+    /// Where the kernel can no longer be reached.
+    pub fn turn(&mut self, now: Instant, engine: &mut Engine) -> Result<(), Error> {
+        engine.handle_timeout(now);
+        self.carry_out(now, engine).map(drop)
+    }
+
+    /// Hands over what the kernel still translates, as after a restart.
+    ///
+    /// # Errors
+    /// Where the kernel's table cannot be read.
+    pub fn restore(
+        &mut self,
+        now: Instant,
+        engine: &mut Engine,
+        relations: &RelationTable,
+    ) -> Result<(), Error> {
+        let mut found = Vec::new();
+        self.conntrack.dump(|entry| {
+            if entry.status & STATUS_DST_NAT != 0
+                && relations.prefix().contains(*entry.original.destination.ip())
+            {
+                found.extend(restored(&entry));
+            }
+        })?;
+        engine.restore(now, found, |address| Dial::of(relations.relation(address)?, now));
+        Ok(())
+    }
+
+    /// Carries out what the engine wants, until it wants nothing more; verdicts leave together, in their order.
+    fn carry_out(&mut self, now: Instant, engine: &mut Engine) -> Result<Achieved, Error> {
+        let mut achieved = Achieved::default();
+        while let Some(output) = engine.poll_output() {
+            match output {
+                Output::Send { carrier, to, bytes, .. } => {
+                    achieved.sent = true;
+                    self.send(carrier, to, bytes.as_slice());
+                }
+                Output::Translate { flow, to, source } => {
+                    let result = self.translate(&flow, to, source);
+                    engine.handle_translated(now, &flow, result);
+                }
+                Output::Release { packets } => {
+                    achieved.released = true;
+                    self.verdicts.extend(packets.into_iter().map(|packet| (packet.0, Verdict::Accept)));
+                }
+                Output::Refuse { packets, .. } => {
+                    self.verdicts.extend(packets.into_iter().map(|packet| (packet.0, Verdict::Accept)));
+                }
+                Output::Watch { flow } => {
+                    let entry = self.conntrack.get(&tuple(&flow))?;
+                    engine.handle_flow_state(now, &flow, entry.as_ref().map(kernel_flow));
+                }
+                Output::Forget { flow } => {
+                    self.conntrack.delete(&tuple(&flow))?;
+                }
+                Output::Resolve { address } => self.errands.push(Errand::Resolve(address)),
+                Output::Pinged(report) => self.errands.push(Errand::Pinged(report)),
+            }
+        }
+        if !self.verdicts.is_empty() {
+            self.queue.verdicts(&self.verdicts)?;
+            self.verdicts.clear();
+        }
+        Ok(achieved)
+    }
+
+    fn send(&mut self, carrier: Carrier, to: Ipv4Addr, bytes: &[u8]) {
+        let sent = match carrier {
+            Carrier::Icmp => {
+                self.sequence = self.sequence.wrapping_add(1);
+                self.echo.send_to(to, self.ident, self.sequence, bytes).map_err(|error| error.to_string())
+            }
+            Carrier::Udp(port) => self
+                .udp
+                .send_to(bytes, SocketAddrV4::new(to, port))
+                .map(drop)
+                .map_err(|error| format!("send a request to {to}:{port}: {error}")),
+        };
+        if let Err(error) = sent {
+            // Without a route there is no answer either, and the flow is refused as silent.
+            log::warn!("{error}");
+        }
+    }
+
+    /// Writes the VAT entry: the destination, and in a gateway the source (N9, N12).
+    fn translate(&mut self, flow: &Flow, to: SocketAddrV4, source: Option<SocketAddrV4>) -> Translated {
+        match self.try_translate(flow, to, source) {
+            Ok(result) => result,
+            Err(error) => {
+                log::error!("translation {flow} to {to}: {error}");
+                Translated::Failed
+            }
+        }
+    }
+
+    fn try_translate(
+        &mut self,
+        flow: &Flow,
+        to: SocketAddrV4,
+        source: Option<SocketAddrV4>,
+    ) -> Result<Translated, KernelError> {
+        if let Some(source) = source {
+            let reply = Tuple { proto: flow.transport as u8, source: to, destination: source };
+            let taken = self.conntrack.get_reply_taken(&reply)?;
+            // The flow's own old entry is replaced by the packet that is held.
+            if taken.is_some_and(|entry| entry.original != tuple(flow)) {
+                return Ok(Translated::PortTaken);
+            }
+            if self.add(SOURCE_MAP, key(flow, to), source)? == Added::Full {
+                return Ok(Translated::Failed);
+            }
+        }
+        match self.add(VAT_MAP, key(flow, flow.destination), to)? {
+            Added::Done => Ok(Translated::Confirmed),
+            Added::Full => {
+                log::error!("the map of translations is full");
+                Ok(Translated::Failed)
+            }
+        }
+    }
+
+    fn add(&mut self, map: SetName<'_>, key: Concat, to: SocketAddrV4) -> Result<Added, KernelError> {
+        let data = Some(Concat::new().socket(to));
+        self.elements.add(map, &[Element { key, data, timeout: Some(ELEMENT_TIMEOUT) }])
+    }
+}
+
+fn udp_socket() -> Result<UdpSocket, Error> {
+    let open = || {
+        let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    open().map_err(|source| Error::Io { what: "open a socket for the UDP carrier".into(), source })
+}
+
+/// The flow of a held packet, and whether it opens a connection.
+fn first_packet(bytes: &[u8]) -> Option<(Flow, bool)> {
+    let view = Ipv4View::parse_head(bytes).ok()?;
+    let start = match view.transport {
+        Packet::Tcp { flags, .. } => flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
+        _ => false,
+    };
+    let transport = Transport::parse(view.protocol()).ok()?;
+    let (source, destination) = (view.source_socket(), view.destination_socket());
+    Some((Flow { transport, source, destination }, start))
+        .filter(|_| source.port() != 0 && destination.port() != 0)
+}
+
+fn tuple(flow: &Flow) -> Tuple {
+    Tuple { proto: flow.transport as u8, source: flow.source, destination: flow.destination }
+}
+
+fn key(flow: &Flow, destination: SocketAddrV4) -> Concat {
+    let (address, port) = (*flow.source.ip(), flow.source.port());
+    Concat::new().address(address).protocol(flow.transport as u8).port(port).socket(destination)
+}
+
+fn kernel_flow(entry: &Entry) -> KernelFlow {
+    KernelFlow {
+        replied: entry.status & STATUS_SEEN_REPLY != 0,
+        closed: entry.tcp_state.is_some_and(TcpState::is_over),
+        remaining: entry.timeout,
+    }
+}
+
+fn restored(entry: &Entry) -> Option<RestoredFlow> {
+    let transport = Transport::parse(entry.original.proto).ok()?;
+    let (source, destination) = (entry.original.source, entry.original.destination);
+    let flow = Flow { transport, source, destination };
+    Some(RestoredFlow { flow, mapped: entry.reply.source, source: entry.reply.destination })
+}

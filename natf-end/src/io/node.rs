@@ -1,0 +1,227 @@
+//! An external node at work: engine, name relation table and kernel in one place, and the loop that waits for all
+//! of them.
+
+use std::{
+    cell::RefCell,
+    net::Ipv4Addr,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use smol::{Async, Timer, channel, future::or};
+
+use super::{
+    kernel::{Errand, Kernel},
+    ruleset::Rules,
+};
+use crate::{
+    dns::{Homes, Names, Ours},
+    engine::{Engine, Settings},
+    error::Error,
+    flow::{Dial, Flow},
+    relation::{Full, Limits, RelationTable, State},
+    virtual_address::VirtualPrefix,
+};
+
+/// How often the table is looked for: other programs flush rulesets.
+const TABLE_LOOK: Duration = Duration::from_secs(5);
+
+/// What a node is made of.
+pub struct NodeSettings {
+    /// The nftables table.
+    pub rules: Rules,
+    /// Number of the packet queue.
+    pub queue: u16,
+    /// The engine's.
+    pub engine: Settings,
+    /// The homes whose names are rewritten.
+    pub homes: Homes,
+    /// Bounds of the name relation table.
+    pub relations: Limits,
+}
+
+/// An external node.
+pub struct Node {
+    /// The negotiation client and VAT.
+    pub engine: Engine,
+    /// The NRT.
+    pub relations: RelationTable,
+    kernel: Kernel,
+    homes: Rc<Homes>,
+    rules: Rules,
+    wake: channel::Sender<()>,
+    woken: channel::Receiver<()>,
+}
+
+impl Node {
+    /// Opens the kernel's objects and takes over what a former run left there; `state` holds its names.
+    ///
+    /// # Errors
+    /// Where rights, programs or kernel modules are missing; the message says which.
+    pub fn open(settings: NodeSettings, state: &State) -> Result<Self, Error> {
+        let now = Instant::now();
+        let mut engine = Engine::new(settings.engine);
+        let mut relations = RelationTable::new(settings.rules.prefix, settings.relations);
+        relations.restore(state, now);
+        let mut kernel = Kernel::open(settings.queue, &settings.rules)?;
+        kernel.restore(now, &mut engine, &relations)?;
+        let (wake, woken) = channel::bounded(1);
+        let (homes, rules) = (Rc::new(settings.homes), settings.rules);
+        Ok(Self { engine, relations, kernel, homes, rules, wake, woken })
+    }
+
+    /// The kernel's part.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        &mut self.kernel
+    }
+
+    /// Takes other homes for names; the engine has a reload of its own.
+    pub fn set_homes(&mut self, homes: Homes) {
+        self.homes = Rc::new(homes);
+    }
+
+    /// Writes the table for other devices or another prefix.
+    ///
+    /// # Errors
+    /// Where `nft` or the kernel refuses; then the former table stands.
+    pub fn set_rules(&mut self, rules: Rules) -> Result<(), Error> {
+        if rules != self.rules {
+            self.kernel.apply(&rules)?;
+            self.rules = rules;
+        }
+        Ok(())
+    }
+
+    /// What is known of a virtual address.
+    pub fn dial(&self, address: Ipv4Addr, now: Instant) -> Option<Dial> {
+        Dial::of(self.relations.relation(address)?, now)
+    }
+
+    /// Negotiates for a person.
+    pub fn ping(&mut self, id: u64, flow: Flow, dial: Dial) {
+        self.engine.handle_ping(Instant::now(), id, flow, dial);
+        self.wake();
+    }
+
+    /// Hands fresh addresses of a router over.
+    pub fn set_targets(&mut self, address: Ipv4Addr, targets: &[Ipv4Addr]) {
+        self.engine.handle_targets(Instant::now(), address, targets);
+        self.wake();
+    }
+
+    /// Tells the engine which addresses this host has now.
+    pub fn set_addresses(&mut self, addresses: &[Ipv4Addr]) {
+        self.engine.handle_network_change(Instant::now(), addresses);
+        self.wake();
+    }
+
+    /// Makes the loop look at the engine.
+    pub fn wake(&self) {
+        // Where the channel is full, the loop is about to look anyway.
+        let _full = self.wake.try_send(());
+    }
+}
+
+impl Names for Node {
+    fn homes(&self) -> Rc<Homes> {
+        self.homes.clone()
+    }
+
+    fn prefix(&self) -> VirtualPrefix {
+        self.relations.prefix()
+    }
+
+    fn relate(
+        &mut self,
+        ours: &Ours<'_>,
+        targets: &[Ipv4Addr],
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<Ipv4Addr, Full> {
+        self.relations.relate(ours.name, &ours.home, targets, ttl, now)
+    }
+
+    fn is_plain_router(&self, address: Ipv4Addr, now: Instant) -> bool {
+        self.engine.is_not_capable(address, now)
+    }
+
+    fn name_of(&self, address: Ipv4Addr) -> Option<String> {
+        self.relations.relation(address).map(|relation| relation.name().full().to_owned())
+    }
+}
+
+/// What the loop woke up for.
+enum Event {
+    Packets,
+    Answers,
+    Clock,
+    Table,
+}
+
+/// Serves the node until something fails for good; `errand` does what takes longer.
+///
+/// # Errors
+/// Where the queue, a socket or the table can no longer be used.
+pub async fn run(node: &Rc<RefCell<Node>>, mut errand: impl FnMut(Errand)) -> Result<(), Error> {
+    let (queue, echo, udp, woken) = {
+        let node = node.borrow();
+        let kernel = &node.kernel;
+        (watched(kernel.queue())?, watched(kernel.echo())?, watched(kernel.udp())?, node.woken.clone())
+    };
+    let mut table = Instant::now() + TABLE_LOOK;
+    // Packets may have come before the first wait.
+    let mut event = Event::Packets;
+    loop {
+        let errands = take(node, &event)?;
+        errands.into_iter().for_each(&mut errand);
+        let deadline = node.borrow().engine.poll_timeout();
+        let packets = async { queue.readable().await.map(|()| Event::Packets) };
+        let answers = async { or(echo.readable(), udp.readable()).await.map(|()| Event::Answers) };
+        let clock = async {
+            let due = async {
+                let _due = deadline.map_or_else(Timer::never, Timer::at).await;
+            };
+            let woken = async {
+                let _woken = woken.recv().await;
+            };
+            or(due, woken).await;
+            Ok(Event::Clock)
+        };
+        let look = async {
+            Timer::at(table).await;
+            Ok(Event::Table)
+        };
+        event = or(or(answers, packets), or(clock, look))
+            .await
+            .map_err(Error::io("wait for packets and answers"))?;
+        if matches!(event, Event::Table) {
+            table = Instant::now() + TABLE_LOOK;
+        }
+    }
+}
+
+fn take(node: &Rc<RefCell<Node>>, event: &Event) -> Result<Vec<Errand>, Error> {
+    let mut node = node.borrow_mut();
+    let Node { engine, relations, kernel, rules, .. } = &mut *node;
+    match event {
+        Event::Packets => drop(kernel.take_packets(Instant::now(), engine, relations)?),
+        Event::Answers => kernel.take_answers(engine)?,
+        Event::Clock => kernel.turn(Instant::now(), engine)?,
+        Event::Table => {
+            if kernel.restore_table(rules)? {
+                log::warn!(
+                    "another program removed the table ip {}; it is written again",
+                    super::ruleset::TABLE
+                );
+            }
+        }
+    }
+    Ok(kernel.take_errands())
+}
+
+/// A second descriptor for the reactor, so that the object itself stays usable.
+fn watched(object: &impl AsFd) -> Result<Async<OwnedFd>, Error> {
+    let open = || Async::new_nonblocking(object.as_fd().try_clone_to_owned()?);
+    open().map_err(Error::io("wait for a socket"))
+}

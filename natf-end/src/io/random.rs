@@ -1,0 +1,63 @@
+//! The operating system's random source, fetched a block at a time.
+
+use natf_proto::Random;
+
+/// Bytes of one fetch; nonces of some 40 messages.
+const BLOCK: usize = 1024;
+
+/// Random bytes of the operating system, each handed out once.
+pub struct SystemRandom {
+    block: [u8; BLOCK],
+    used: usize,
+}
+
+impl SystemRandom {
+    /// Fetches a first block.
+    ///
+    /// # Errors
+    /// Where the operating system has no random source.
+    pub fn new() -> Result<Self, getrandom::Error> {
+        let mut block = [0; BLOCK];
+        getrandom::fill(&mut block)?;
+        Ok(Self { block, used: 0 })
+    }
+
+    fn fetch(&mut self) {
+        // The source has answered before, so that it cannot be missing now; an interrupted call is repeated.
+        while getrandom::fill(&mut self.block).is_err() {
+            std::thread::yield_now();
+        }
+        self.used = 0;
+    }
+}
+
+impl Random for SystemRandom {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(BLOCK) {
+            if self.used + part.len() > BLOCK {
+                self.fetch();
+            }
+            if let Some(fresh) = self.block.get_mut(self.used..self.used + part.len()) {
+                part.copy_from_slice(fresh);
+                fresh.fill(0);
+            }
+            self.used += part.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_byte_is_handed_out_twice() {
+        let mut random = SystemRandom::new().unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..500 {
+            let mut nonce = [0; 24];
+            random.fill(&mut nonce);
+            assert!(seen.insert(nonce));
+        }
+    }
+}

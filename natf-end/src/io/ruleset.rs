@@ -1,0 +1,163 @@
+//! The external node's own nftables table: it catches first packets to virtual addresses (N4), translates flows (N9),
+//! and rejects what would leave untranslated. No other table is touched.
+//!
+//! The reject rules are also the way in which a refusal reaches the application at once: the held packet is let go
+//! without a translation and meets them.
+
+use std::fmt::Write as _;
+
+use crate::virtual_address::VirtualPrefix;
+
+/// Family `ip`, this name.
+pub const TABLE: &str = "natf_end";
+/// The chain whose one rule hands packets to this program.
+pub const QUEUE_CHAIN: &str = "to_daemon";
+/// The map of translated destinations.
+pub const VAT: &str = "vat";
+/// The map of translated sources, of a gateway.
+pub const SOURCE: &str = "source";
+
+const KEY: &str =
+    "ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service : ipv4_addr . inet_service";
+const FLOW: &str = "ip saddr . meta l4proto . th sport . ip daddr . th dport";
+
+/// What the table depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// The block of virtual addresses.
+    pub prefix: VirtualPrefix,
+    /// Devices of the LAN that is served (N12); empty: this host's own packets.
+    pub lan: Vec<String>,
+}
+
+/// The table in nft's own language, to be applied as it stands: it replaces a former one in the same transaction.
+///
+/// The chain [`QUEUE_CHAIN`] is left empty: its rule takes another form on kernels without the `queue` statement.
+pub fn render(rules: &Rules) -> String {
+    let mut chains = String::new();
+    if rules.lan.is_empty() {
+        render_host(&mut chains, rules);
+    } else {
+        render_gateway(&mut chains, rules);
+    }
+    format!(
+        "table ip {TABLE}
+delete table ip {TABLE}
+table ip {TABLE} {{
+    map {VAT} {{
+        type {KEY}
+        size 8192
+        flags timeout
+    }}
+
+    chain {QUEUE_CHAIN} {{
+    }}
+{chains}}}
+"
+    )
+}
+
+/// Packets that conntrack has a translation for are not first packets, even while no answer has come.
+fn catch(prefix: VirtualPrefix) -> String {
+    format!(
+        "ip daddr {prefix} meta l4proto {{ tcp, udp }} ct state new ct status & dnat == 0 jump {QUEUE_CHAIN}"
+    )
+}
+
+fn render_host(out: &mut String, rules: &Rules) {
+    let prefix = rules.prefix;
+    let _ = write!(
+        out,
+        "
+    chain hold {{
+        type filter hook output priority mangle; policy accept;
+        {}
+    }}
+
+    chain translate {{
+        type nat hook output priority -100; policy accept;
+        dnat ip to {FLOW} map @{VAT}
+    }}
+
+    chain refuse {{
+        type filter hook output priority filter; policy accept;
+        ip daddr {prefix} meta l4proto tcp counter reject with tcp reset
+        ip daddr {prefix} counter reject with icmp port-unreachable
+    }}
+",
+        catch(prefix)
+    );
+}
+
+fn render_gateway(out: &mut String, rules: &Rules) {
+    let prefix = rules.prefix;
+    let devices: Vec<String> = rules.lan.iter().map(|device| format!("\"{device}\"")).collect();
+    let _ = write!(
+        out,
+        "
+    map {SOURCE} {{
+        type {KEY}
+        size 8192
+        flags timeout
+    }}
+
+    chain hold {{
+        type filter hook prerouting priority mangle; policy accept;
+        iifname {{ {} }} {}
+    }}
+
+    chain translate {{
+        type nat hook prerouting priority dstnat - 1; policy accept;
+        dnat ip to {FLOW} map @{VAT}
+    }}
+
+    chain translate_source {{
+        type nat hook postrouting priority srcnat - 1; policy accept;
+        snat ip to {FLOW} map @{SOURCE}
+    }}
+
+    chain refuse {{
+        type filter hook forward priority filter - 1; policy accept;
+        ip daddr {prefix} meta l4proto tcp counter reject with tcp reset
+        ip daddr {prefix} counter reject with icmp port-unreachable
+    }}
+",
+        devices.join(", "),
+        catch(prefix)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(lan: &[&str]) -> Rules {
+        Rules { prefix: VirtualPrefix::DEFAULT, lan: lan.iter().map(|device| (*device).to_owned()).collect() }
+    }
+
+    #[test]
+    fn n4_a_host_catches_its_own_packets_and_only_those_not_yet_translated() {
+        let text = render(&rules(&[]));
+        assert!(text.contains("hook output priority mangle"));
+        assert!(
+            text.contains(
+                "ip daddr 240.0.0.0/8 meta l4proto { tcp, udp } ct state new ct status & dnat == 0"
+            )
+        );
+        assert!(!text.contains("prerouting") && !text.contains("map source"));
+    }
+
+    #[test]
+    fn n12_a_gateway_catches_the_packets_of_its_lan() {
+        let text = render(&rules(&["br-lan", "br-guest"]));
+        assert!(text.contains("iifname { \"br-lan\", \"br-guest\" } ip daddr 240.0.0.0/8"));
+        assert!(text.contains("hook forward") && text.contains("map @source"));
+        assert!(!text.contains("hook output"));
+    }
+
+    #[test]
+    fn the_table_replaces_itself_in_one_transaction() {
+        let text = render(&rules(&[]));
+        assert!(text.starts_with("table ip natf_end\ndelete table ip natf_end\ntable ip natf_end {"));
+    }
+}

@@ -1,0 +1,44 @@
+//! `ping NAME[:PORT]`: the daemon negotiates for real and ends the mapping at once; each step is told with its time.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{Places, Target},
+    control,
+    error::Error,
+};
+
+/// Pings; succeeds where a mapping was granted.
+///
+/// # Errors
+/// Where no daemon answers, or the name cannot be asked for.
+pub fn ping(places: &Places, target: &Target, json: bool) -> Result<ExitCode, Error> {
+    let question = json!({
+        "command": "ping",
+        "name": target.name,
+        "port": target.port,
+        "protocol": target.transport.to_string(),
+    });
+    let answer = control::ask(places, &question)?;
+    if json {
+        println!("{answer}");
+    } else {
+        print!("{}", text(&answer));
+    }
+    let granted = answer.get("granted").and_then(Value::as_bool).unwrap_or_default();
+    Ok(if granted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text(answer: &Value) -> String {
+    let word = |field: &str| answer.get(field).and_then(Value::as_str).unwrap_or("?");
+    let mut text = format!("{} is {} here, {}\n", word("name"), word("virtual"), word("service"));
+    let steps = answer.get("steps").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for step in steps {
+        let at = step.get("at_us").and_then(Value::as_f64).unwrap_or_default() / 1000.0;
+        let said = step.get("text").and_then(Value::as_str).unwrap_or("?");
+        text.push_str(&format!("{at:>9.3} ms  {said}\n"));
+    }
+    text
+}
