@@ -29,7 +29,7 @@ fn main() {
             fill(&mut conntrack, start);
         }
         println!("conntrack entries: {start}");
-        one_by_one(&mut conntrack, 1 << 24);
+        one_by_one(&mut conntrack, 1 << 23);
     }
     map(&mut elements);
 }

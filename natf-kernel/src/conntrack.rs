@@ -502,3 +502,84 @@ fn parse_tuple(tuple: &IterableTupleAttrs<'_>) -> Option<Flow> {
 fn parse_counters(counters: &IterableCounterAttrs<'_>) -> Counters {
     Counters { packets: counters.get_packets().unwrap_or(0), bytes: counters.get_bytes().unwrap_or(0) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The message of an independent program (Python, struct.pack) that kernels 6.1 and 6.18 took:
+    /// 203.0.113.7:4000 -> 198.51.100.1:16384, TCP, to 192.168.1.10:22, 5 seconds.
+    #[cfg(target_endian = "little")]
+    const FORCED_MAPPING: &str = "\
+        b400000000010506010000000000000002000000340001801400018008000100cb00710708000200c63364011c000280\
+        0500010006000000060002000fa000000600030040000000340002801400018008000100c633640108000200cb007107\
+        1c00028005000100060000000600020040000000060003000fa0000028000d8008000100c0a8010a08000200c0a8010a\
+        1400038006000100001600000600020000160000080003000000000a0800070000000005";
+
+    fn insert() -> Insert<'static> {
+        let socket = |text: &str| text.parse().unwrap();
+        Insert {
+            original: Flow {
+                proto: 6,
+                source: socket("203.0.113.7:4000"),
+                destination: socket("198.51.100.1:16384"),
+            },
+            dnat: Some(socket("192.168.1.10:22")),
+            snat: None,
+            timeout: Duration::from_secs(5),
+            label: None,
+            helper: None,
+        }
+    }
+
+    fn message(insert: &Insert<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        emit(&mut out, CT_NEW, REQUEST | ACK | CREATE | EXCL, 1, |attributes| {
+            push_insert(attributes, insert)
+        });
+        out
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn writes_the_message_that_is_known_to_force_a_mapping() {
+        let hex: String = message(&insert()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, FORCED_MAPPING);
+    }
+
+    #[test]
+    fn reads_back_the_entry_that_it_writes() {
+        let insert = Insert { label: Some([7; 16]), ..insert() };
+        let entry = parse_entry(&message(&insert)[20..]).unwrap();
+        assert_eq!((entry.original, entry.reply), (insert.original, insert.original.inverse()));
+        assert_eq!((entry.timeout, entry.label), (insert.timeout, insert.label));
+        assert_eq!((entry.status, entry.tcp_state, entry.counters), (0x0a, None, None));
+    }
+
+    #[test]
+    fn a_lifetime_below_a_second_is_one_second() {
+        assert_eq!((seconds(Duration::ZERO), seconds(Duration::MAX)), (1, u32::MAX));
+    }
+
+    #[test]
+    fn the_sequence_numbers_wrap() {
+        let numbers: Vec<_> = sequences(u32::MAX).take(2).collect();
+        assert_eq!(numbers, [u32::MAX, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn survives_any_attributes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_entry(&bytes);
+        }
+
+        #[test]
+        fn survives_a_damaged_entry(place in any::<proptest::sample::Index>(), value in any::<u8>()) {
+            let mut bytes = message(&insert())[20..].to_vec();
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+            let _ = parse_entry(&bytes);
+        }
+    }
+}

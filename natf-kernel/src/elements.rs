@@ -123,6 +123,13 @@ impl Elements {
         Ok(Self { nft: Nft::open()?, destroys: true })
     }
 
+    /// Behaves as on a kernel before 6.3, for tests.
+    #[doc(hidden)]
+    pub fn without_destroy(mut self) -> Self {
+        self.destroys = false;
+        self
+    }
+
     /// Adds elements, and replaces those that exist.
     pub fn add(&mut self, name: SetName<'_>, elements: &[Element]) -> Result<Added, KernelError> {
         for part in elements.chunks(BATCH) {

@@ -19,6 +19,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const RECEIVE_BUFFER: libc::c_int = 1 << 20;
 /// What one acknowledgement takes from the receive buffer (an skb with its overhead).
 const ACK_COST: usize = 1024;
+/// More messages might not fit the send buffer of small machines (160 KiB).
+const MOST_MESSAGES: usize = 400;
 /// The kernel writes dumps in datagrams of at most this size.
 const DATAGRAM: usize = 32 * 1024;
 
@@ -169,7 +171,7 @@ impl Netlink {
         let fd = open(protocol, 0, module, RECEIVE_BUFFER)?;
         let buffer = sys::option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF)
             .map_err(|e| KernelError::system("read SO_RCVBUF of a netlink socket", "", e))?;
-        let capacity = (usize::try_from(buffer).unwrap_or(0) / ACK_COST).clamp(1, 512);
+        let capacity = (usize::try_from(buffer).unwrap_or(0) / ACK_COST).clamp(1, MOST_MESSAGES);
         Ok(Self { fd, sequence: 1, capacity, module, out: Vec::new(), input: Vec::new() })
     }
 

@@ -44,6 +44,8 @@ const NETLINK_NO_ENOBUFS: libc::c_int = 5;
 const MODULE: &str = "nfnetlink_queue";
 /// What the kernel puts around a payload: headers, interfaces, hardware address, time stamp.
 const ATTRIBUTES: usize = 256;
+/// Room for an IPv4 header and the first bytes behind it.
+const LEAST_COPY: u16 = 64;
 /// The kernel keeps at most this for our socket.
 const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 /// Packets that are kept while the configuration awaits its acknowledgement.
@@ -115,6 +117,8 @@ impl Queue {
     /// Fails with EPERM if another process has the queue, or without CAP_NET_ADMIN. Packets may already be
     /// waiting inside: call [`Queue::recv_batch`] once before waiting for the descriptor.
     pub fn open(number: u16, copy_range: u16, max_len: u32) -> Result<Self, KernelError> {
+        // Zero would mean whole packets to the kernel, and none fits a slot.
+        let copy_range = copy_range.max(LEAST_COPY);
         let fd = open_netlink(libc::NETLINK_NETFILTER, 0, MODULE, RECEIVE_BUFFER)?;
         // A full receive buffer is counted by the kernel; it is no reason to fail a read.
         sys::set_option(fd.as_fd(), libc::SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)

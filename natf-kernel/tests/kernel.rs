@@ -252,21 +252,31 @@ fn listing() -> String {
     run("nft", &["list", "map", "ip", "lab", "vat"])
 }
 
+/// Adds, refreshes, replaces, deletes and empties.
+fn change_elements(mut elements: Elements) {
+    make_map();
+    assert_eq!(elements.add(VAT, &[element(80, 5000, 60)]).unwrap(), Added::Done);
+    assert!(listing().contains("10.1.0.1 . udp . 80 timeout 1m"), "{}", listing());
+    assert_eq!(elements.add(VAT, &[element(80, 5000, 90)]).unwrap(), Added::Done);
+    assert!(listing().contains("timeout 1m30s"), "{}", listing());
+    assert_eq!(elements.add(VAT, &[element(79, 1, 9), element(80, 5001, 120)]).unwrap(), Added::Done);
+    assert!(listing().contains("timeout 2m") && listing().contains("10.3.0.1 . 5001"), "{}", listing());
+    elements.delete(VAT, &[element(80, 0, 1).key, element(81, 0, 1).key, element(79, 0, 1).key]).unwrap();
+    assert!(!listing().contains("udp"), "{}", listing());
+    elements.add(VAT, &[element(80, 5000, 60)]).unwrap();
+    elements.flush(VAT).unwrap();
+    elements.flush(VAT).unwrap();
+    assert!(!listing().contains("udp"), "{}", listing());
+}
+
 #[test]
 fn adds_refreshes_and_deletes_map_elements() {
-    in_namespace(|| {
-        make_map();
-        let mut elements = Elements::open().unwrap();
-        assert_eq!(elements.add(VAT, &[element(80, 5000, 60)]).unwrap(), Added::Done);
-        assert!(listing().contains("10.1.0.1 . udp . 80 timeout 1m"), "{}", listing());
-        assert_eq!(elements.add(VAT, &[element(80, 5001, 120)]).unwrap(), Added::Done);
-        assert!(listing().contains("timeout 2m") && listing().contains("10.3.0.1 . 5001"), "{}", listing());
-        elements.delete(VAT, &[element(80, 0, 1).key, element(81, 0, 1).key]).unwrap();
-        assert!(!listing().contains("udp"), "{}", listing());
-        elements.add(VAT, &[element(80, 5000, 60)]).unwrap();
-        elements.flush(VAT).unwrap();
-        assert!(!listing().contains("udp"), "{}", listing());
-    });
+    in_namespace(|| change_elements(Elements::open().unwrap()));
+}
+
+#[test]
+fn changes_map_elements_on_a_kernel_that_cannot_destroy_them() {
+    in_namespace(|| change_elements(Elements::open().unwrap().without_destroy()));
 }
 
 #[test]
@@ -333,6 +343,26 @@ fn applies_an_own_table_twice_and_removes_it() {
         let error = ruleset.write_queue_rule("natf_test", "to_daemon", 7).unwrap_err();
         assert!(error.to_string().contains("ip natf_test to_daemon"), "{error}");
         assert!(!run("nft", &["list", "tables"]).contains("probe"), "the probe leaves nothing behind");
+    });
+}
+
+#[test]
+fn applies_a_script_and_names_what_nft_refuses_in_it() {
+    in_namespace(|| {
+        let mut ruleset = Ruleset::open().unwrap();
+        let script = "table ip natf_test { }\ndelete table ip natf_test\ntable ip natf_test {
+            map vat { type ipv4_addr . inet_service : ipv4_addr . inet_service; flags timeout; }
+        }";
+        for _ in 0..2 {
+            ruleset.apply_script("natf_test", script).unwrap();
+        }
+        assert!(run("nft", &["list", "map", "ip", "natf_test", "vat"]).contains("timeout"));
+        let error = ruleset.apply_script("natf_test", "table ip natf_test { nonsense; }").unwrap_err();
+        assert!(
+            error.to_string().contains("natf_test: /dev/stdin:1") || error.to_string().contains("nonsense")
+        );
+        let missing = ruleset.apply_script("natf_other", script).unwrap_err();
+        assert!(matches!(missing, KernelError::ReadBack { .. }), "{missing}");
     });
 }
 
