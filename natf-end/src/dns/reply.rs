@@ -1,7 +1,7 @@
 //! Composing replies for the client.
 //!
-//! The header comes from the upstream's reply, with the client's id, without AD (what we say is not
-//! authenticated, RFC 4035, 4.6) and without TC; the question is the client's own, letter for letter; OPT comes
+//! The header comes from the upstream's reply, with the client's id, without AA and AD (what we say is neither
+//! the zone's nor authenticated, RFC 4035, 4.6) and without TC; the question is the client's own, letter for letter; OPT comes
 //! from the upstream when the client speaks EDNS (RFC 6891, 6.1.1).
 
 use std::{net::Ipv4Addr, time::Duration};
@@ -165,6 +165,7 @@ fn started(
     *header = reply.map_or(asked, Message::header);
     header.set_id(asked.id());
     header.set_qr(true);
+    header.set_aa(false);
     header.set_ad(false);
     header.set_tc(false);
     header.set_ra(reply.is_none() || header.ra());

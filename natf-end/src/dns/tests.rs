@@ -136,6 +136,7 @@ impl Reply {
         header.set_qr(true);
         header.set_rd(true);
         header.set_ra(true);
+        header.set_aa(true);
         header.set_ad(true);
         header.set_rcode(self.rcode);
         let mut builder = builder.question();
@@ -270,7 +271,7 @@ fn n2_answer_becomes_one_record_with_the_virtual_address() {
     assert_eq!(table.relations.relation(v).unwrap().targets(), [G2]);
     let header = Message::from_slice(&reply).unwrap().header();
     assert_eq!((header.id(), header.qr(), header.ra(), header.rd()), (ID, true, true, true));
-    assert!(!header.ad() && !header.tc());
+    assert!(!header.aa() && !header.ad() && !header.tc());
 }
 
 #[test]
