@@ -38,13 +38,24 @@ pub(crate) fn write(path: &Path, contents: &[u8], mode: Mode) -> Result<(), Erro
     Ok(())
 }
 
-/// Locks a file's directory against other editors until the result is dropped.
-pub(crate) fn lock(path: &Path) -> Result<File, Error> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = directory_of(&target);
-    let lock = File::open(directory).map_err(|error| Error::io(directory, "open the directory", error))?;
-    lock.lock().map_err(|error| Error::io(directory, "lock the directory", error))?;
-    Ok(lock)
+/// Locks a file against other editors until the result is dropped; None if there is no such file yet.
+///
+/// The lock is on the file itself, so that nothing is left behind; as [`write`] puts another file in its place, the
+/// lock only counts if the name still leads to the locked file.
+pub(crate) fn lock(path: &Path) -> Result<Option<File>, Error> {
+    let failed = |error| Error::io(path, "lock the file", error);
+    loop {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => result.map_err(failed)?,
+        };
+        file.lock().map_err(failed)?;
+        let locked = file.metadata().map_err(failed)?;
+        match fs::metadata(path) {
+            Ok(now) if (now.dev(), now.ino()) == (locked.dev(), locked.ino()) => return Ok(Some(file)),
+            _ => {}
+        }
+    }
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -76,4 +87,75 @@ fn fill(mut file: File, target: &Path, contents: &[u8], mode: Mode) -> io::Resul
     };
     file.set_permissions(Permissions::from_mode(bits))?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    fn mode_of(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn keeps_the_mode_of_the_file_that_it_replaces() {
+        let scratch = Scratch::new();
+        let path = scratch.file("natf", "old");
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        write(&path, b"new", Mode::Keep(0o600)).unwrap();
+        assert_eq!((fs::read(&path).unwrap().as_slice(), mode_of(&path)), (b"new".as_slice(), 0o640));
+        write(&path, b"newer", Mode::Set(0o600)).unwrap();
+        assert_eq!(mode_of(&path), 0o600);
+    }
+
+    #[test]
+    fn gives_a_new_file_the_mode_asked_for_and_leaves_nothing_else() {
+        let scratch = Scratch::new();
+        let path = scratch.path("natf");
+        write(&path, b"new", Mode::Keep(0o644)).unwrap();
+        assert_eq!(mode_of(&path), 0o644);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn follows_a_symbolic_link() {
+        let scratch = Scratch::new();
+        let (path, link) = (scratch.file("natf", "old"), scratch.path("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        write(&link, b"new", Mode::Keep(0o600)).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn leaves_the_old_file_alone_when_it_cannot_write() {
+        let scratch = Scratch::new();
+        let path = scratch.path("missing/natf");
+        assert!(write(&path, b"new", Mode::Keep(0o600)).unwrap_err().to_string().contains("missing"));
+        let directory = scratch.path("directory");
+        fs::create_dir_all(directory.join("full")).unwrap();
+        write(&directory, b"new", Mode::Keep(0o600)).unwrap_err();
+        assert!(directory.join("full").exists());
+        assert_eq!(fs::read_dir(directory.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn locks_a_file_that_was_replaced_meanwhile_by_its_new_self() {
+        let scratch = Scratch::new();
+        let path = scratch.file("natf", "old");
+        assert!(lock(&scratch.path("missing")).unwrap().is_none());
+        let first = lock(&path).unwrap();
+        let waiting = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                let _lock = lock(&path).unwrap();
+                fs::read_to_string(&path).unwrap()
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        write(&path, b"new", Mode::Keep(0o600)).unwrap();
+        drop(first);
+        assert_eq!(waiting.join().unwrap(), "new");
+    }
 }

@@ -41,7 +41,7 @@ impl Editor {
             _ => uci::read_text(path).map_err(Error::Config)?,
         };
         let mut editor = Editor::from_text(path, text)?;
-        editor._lock = Some(lock);
+        editor._lock = lock;
         Ok(editor)
     }
 

@@ -30,6 +30,9 @@ mod enrol;
 mod error;
 mod keys;
 
+#[cfg(test)]
+mod scratch;
+
 pub use editor::{Editor, Setting};
 pub use end::{EndSettings, Resolver, Silent, VirtualNet, VirtualNetError};
 pub use enrol::EnrolUri;

@@ -335,3 +335,190 @@ pub(crate) fn is_name(text: &str) -> bool {
 fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> (UciFile, Vec<String>) {
+        let (file, errors) = UciFile::parse(Path::new("natf"), text);
+        (file, errors.iter().map(ToString::to_string).collect())
+    }
+
+    /// Reads one option's value out of its written form.
+    fn value(written: &str) -> String {
+        let (file, errors) = parse(&format!("config host\n option name {written}\n"));
+        assert_eq!(errors, Vec::<String>::new(), "{written}");
+        file.sections[0].options[0].value.clone()
+    }
+
+    #[test]
+    fn reads_sections_with_the_line_of_every_statement() {
+        let text = "package natf\n\nconfig host 'alice'\n\toption ip '192.168.1.10'  # the desktop\n\n\tlist service tcp:22\n\
+                    config host # without a name\n";
+        let (file, errors) = parse(text);
+        assert_eq!(errors, Vec::<String>::new());
+        let [alice, other] = file.sections.as_slice() else { panic!("{file:?}") };
+        assert_eq!((alice.kind.as_str(), alice.name.as_deref(), alice.line), ("host", Some("alice"), 3));
+        let options: Vec<_> =
+            alice.options.iter().map(|o| (o.name.as_str(), o.value.as_str(), o.list, o.line)).collect();
+        assert_eq!(options, [("ip", "192.168.1.10", false, 4), ("service", "tcp:22", true, 6)]);
+        assert_eq!(&text[alice.options[0].span.clone()], "option ip '192.168.1.10'");
+        assert_eq!(
+            (other.name.as_deref(), other.line, other.title().as_str()),
+            (None, 7, "host (without a name)")
+        );
+    }
+
+    #[test]
+    fn joins_quoted_parts_as_libuci_does() {
+        for (written, expected) in [
+            ("plain", "plain"),
+            ("'single \"quoted\"'", "single \"quoted\""),
+            ("\"double 'quoted'\"", "double 'quoted'"),
+            ("'a'\"b\"c", "abc"),
+            ("'it'\\''s'", "it's"),
+            ("'back\\slash'", "back\\slash"),
+            ("\"a\\\"b\\\\c\\n\"", "a\"b\\cn"),
+            ("a\\ b", "a b"),
+            ("''", ""),
+            ("a#b", "a"),
+            ("'a#b;c'", "a#b;c"),
+            ("a;", "a"),
+            ("'two\nlines'", "two\nlines"),
+            ("\"joined\\\nline\"", "joinedline"),
+            ("joined\\\nword", "joinedword"),
+            ("joined\\\r\nword", "joinedword"),
+            ("'ümlaut'\\é", "ümlauté"),
+        ] {
+            assert_eq!(value(written), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn reads_short_keywords_and_several_statements_on_a_line() {
+        let (file, errors) = parse("p natf; c host a; o ip 1; l peer b\r\nconfig 'host' \"b\"\r\n");
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(file.sections.len(), 2);
+        assert_eq!(file.sections[0].options.len(), 2);
+        assert_eq!(file.sections[1].name.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn reports_every_bad_statement_with_its_line_and_goes_on() {
+        let (file, errors) = parse(
+            "option ip 1\nconfig\nconfig host 'a-b'\nhost alice\nconfig host alice\n\toption i-p 1\n\toption ip 1 2\n\
+             \toption mac 'open\n\toption access allow\npackage natf\noption name x\n",
+        );
+        let starts = |line: &str| errors.iter().any(|error| error.starts_with(line));
+        for (line, word) in [
+            ("natf:1: option ip", "before the first section"),
+            ("natf:2: config", "type is missing"),
+            ("natf:3: config host", "'a-b'"),
+            ("natf:4: 'host'", "use config, option, list or package"),
+            ("natf:6: the option name 'i-p'", "letters, digits and _"),
+            ("natf:7: option", "too many words"),
+            ("natf:8: the quote '", "is not closed"),
+            ("natf:11: option name", "before the first section"),
+        ] {
+            assert!(starts(line) && errors.iter().any(|error| error.contains(word)), "{line}: {errors:#?}");
+        }
+        assert_eq!(errors.len(), 8);
+        assert_eq!(file.sections[0].options[0].value, "allow");
+    }
+
+    #[test]
+    fn refuses_nul_text_that_is_not_utf8_and_large_files() {
+        assert_eq!(parse("config host 'a\0'\n").1, ["natf:1: a value contains a NUL character"]);
+        let scratch = crate::scratch::Scratch::new();
+        let path = scratch.path("natf");
+        std::fs::write(&path, b"config host\n\toption ip '\xff'\n").unwrap();
+        assert!(
+            UciFile::read(&path).unwrap_err()[0].to_string().ends_with("natf:2: the line is not UTF-8 text")
+        );
+        std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
+        assert!(UciFile::read(&path).unwrap_err()[0].to_string().contains("larger than 1048576 bytes"));
+        assert!(UciFile::read(&scratch.path("missing")).unwrap_err()[0].to_string().contains("cannot read"));
+    }
+
+    fn name() -> impl Strategy<Value = String> {
+        "[A-Za-z0-9_]{1,12}"
+    }
+
+    fn any_value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[^\0]{0,20}",
+            proptest::collection::vec(
+                prop::sample::select(vec!["'", "\"", "\\", "#", ";", " ", "\n", "\r", "é", "x"]),
+                0..12
+            )
+            .prop_map(|parts| parts.concat()),
+        ]
+    }
+
+    type Line = (bool, String, String);
+
+    fn sections() -> impl Strategy<Value = Vec<(String, Option<String>, Vec<Line>)>> {
+        let line = (any::<bool>(), name(), any_value());
+        let section = (name(), proptest::option::of(name()), proptest::collection::vec(line, 0..5));
+        proptest::collection::vec(section, 0..6)
+    }
+
+    /// Writes a value in one of the forms that UCI has for it.
+    fn write(value: &str, form: u8) -> String {
+        let escaped = |c: char| if "\"\\".contains(c) { format!("\\{c}") } else { c.to_string() };
+        match form % 3 {
+            0 => quote(value),
+            1 => format!("\"{}\"", value.chars().map(escaped).collect::<String>()),
+            _ => {
+                let half = value.char_indices().nth(value.chars().count() / 2).map_or(0, |(at, _)| at);
+                let (left, right) = value.split_at(half);
+                format!("{}{}", write(left, 1), quote(right))
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parses_what_it_renders(sections in sections(), form in any::<u8>()) {
+            let mut text = String::new();
+            for (kind, name, lines) in &sections {
+                text.push_str(&format!("config {kind} {}\n", name.as_deref().map(quote).unwrap_or_default()));
+                for (list, name, value) in lines {
+                    let keyword = if *list { "list" } else { "option" };
+                    text.push_str(&format!("\t{keyword} {name} {} # note\n", write(value, form)));
+                }
+            }
+            let (file, errors) = parse(&text);
+            prop_assert_eq!(errors, Vec::<String>::new());
+            let read: Vec<_> = file.sections.into_iter().map(|section| {
+                let lines: Vec<Line> = section.options.into_iter().map(|o| (o.list, o.name, o.value)).collect();
+                (section.kind, section.name, lines)
+            }).collect();
+            prop_assert_eq!(read, sections);
+        }
+
+        #[test]
+        fn never_panics_and_names_existing_lines_and_places(
+            parts in proptest::collection::vec(prop::sample::select(vec![
+                "config", "option", "list", "package", " ", "\n", "\t", "'", "\"", "\\", "#", ";", "a", "é", "\0", "\r\n",
+                "config host 'a'\n", "option ip '1'\n",
+            ]), 0..60),
+            noise in ".{0,30}",
+        ) {
+            let text = parts.concat() + &noise;
+            let (file, errors) = UciFile::parse(Path::new("natf"), &text);
+            let lines = u32::try_from(text.matches('\n').count()).unwrap() + 1;
+            prop_assert!(errors.iter().all(|error| (1..=lines).contains(&error.line)));
+            let mut end = 0;
+            for section in &file.sections {
+                for span in std::iter::once(&section.span).chain(section.options.iter().map(|option| &option.span)) {
+                    prop_assert!(span.start >= end && text.get(span.clone()).is_some());
+                    end = span.end;
+                }
+            }
+        }
+    }
+}
