@@ -165,6 +165,7 @@ fn started(
     *header = reply.map_or(asked, Message::header);
     header.set_id(asked.id());
     header.set_qr(true);
+    header.set_opcode(asked.opcode());
     header.set_aa(false);
     header.set_ad(false);
     header.set_tc(false);
