@@ -250,3 +250,207 @@ fn parse(path: &Path, text: &str) -> Result<UciFile, Error> {
     let (file, errors) = UciFile::parse(path, text);
     if errors.is_empty() { Ok(file) } else { Err(Error::Config(errors)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::scratch::Scratch;
+
+    const FILE: &str = "# my home\nconfig router 'router'\n\toption domain 'home.example.net'\t# DDNS\n\n\
+                        # the desktop\nconfig host 'alice'\n\toption ip 192.168.1.10\n\t# ssh only\n\tlist service 'tcp:22'\n\n\
+                        config peer 'laptop'\n\toption id '4711'\n";
+
+    fn editor(text: &str) -> Editor {
+        Editor::from_text(Path::new("natf"), text.into()).unwrap()
+    }
+
+    #[test]
+    fn appends_a_section_behind_an_empty_line() {
+        let settings = [Setting::Option("id", "7"), Setting::List("host", "it's")];
+        let section = "config peer 'phone'\n\toption id '7'\n\tlist host 'it'\\''s'\n";
+        for (before, between) in
+            [(FILE, "\n"), ("", ""), ("config a", "\n\n"), ("config a\n\n", ""), ("# note\n", "\n")]
+        {
+            let mut editor = editor(before);
+            editor.append_section("peer", "phone", &settings).unwrap();
+            assert_eq!(editor.text(), format!("{before}{between}{section}"));
+        }
+    }
+
+    #[test]
+    fn appends_no_section_whose_name_is_taken() {
+        let mut editor = editor(FILE);
+        assert!(editor.has_name("alice") && !editor.has_name("bob"));
+        let error = editor.append_section("peer", "alice", &[]).unwrap_err().to_string();
+        assert_eq!(error, "natf: line 6: the section name 'alice' is already used by host 'alice'");
+        assert_eq!(editor.text(), FILE);
+    }
+
+    #[test]
+    fn deletes_a_section_and_keeps_all_the_rest() {
+        let mut editor = editor(FILE);
+        editor.delete_section("host", "alice").unwrap();
+        assert_eq!(
+            editor.text(),
+            "# my home\nconfig router 'router'\n\toption domain 'home.example.net'\t# DDNS\n\n# the desktop\n\n\
+             config peer 'laptop'\n\toption id '4711'\n"
+        );
+        editor.delete_section("peer", "laptop").unwrap();
+        assert!(editor.text().ends_with("# DDNS\n\n# the desktop\n"));
+        let error = editor.delete_section("peer", "laptop").unwrap_err().to_string();
+        assert_eq!(error, "natf: there is no section peer 'laptop'");
+    }
+
+    #[test]
+    fn undoes_what_it_appends() {
+        let mut editor = editor(FILE);
+        editor.append_section("peer", "phone", &[Setting::Option("id", "7")]).unwrap();
+        editor.delete_section("peer", "phone").unwrap();
+        assert_eq!(editor.text(), FILE);
+    }
+
+    #[test]
+    fn deletes_a_section_that_shares_a_line() {
+        for (before, after) in [
+            ("config a 'x'; option p 1; config b 'y'\n", "config b 'y'\n"),
+            ("config b 'y'; config a 'x'; option p 1\n", "config b 'y'\n"),
+            ("config b 'y'; config a 'x'; config c 'z' # n\n", "config b 'y'; config c 'z' # n\n"),
+            ("config a 'x'\n\toption p 1; config b 'y'\n", "config b 'y'\n"),
+            ("config a 'x'\nconfig b 'y'\nconfig a 'x'\n", "config b 'y'\n"),
+            ("config a 'x'", ""),
+        ] {
+            let mut editor = editor(before);
+            editor.delete_section("a", "x").unwrap();
+            assert_eq!(editor.text(), after, "{before}");
+        }
+    }
+
+    #[test]
+    fn sets_an_option_in_its_place_or_at_the_end_of_its_section() {
+        for (before, after) in [
+            (
+                "config a 'x'\n\toption p 1 # n\n\toption q 2\n",
+                "config a 'x'\n\toption p '9' # n\n\toption q 2\n",
+            ),
+            (
+                "config a 'x'\n\tlist p 1\n\toption q 2\n\tlist p 3\n",
+                "config a 'x'\n\toption p '9'\n\toption q 2\n",
+            ),
+            ("config a 'x' # n\n\nconfig b\n", "config a 'x' # n\n\toption p '9'\n\nconfig b\n"),
+            (
+                "config a 'x'\n\toption q 2 # n\n# end\n",
+                "config a 'x'\n\toption q 2 # n\n\toption p '9'\n# end\n",
+            ),
+            ("config a 'x'", "config a 'x'\n\toption p '9'\n"),
+            ("config a 'x'; config b 'y'\n", "config a 'x'; option p '9'; config b 'y'\n"),
+        ] {
+            let mut editor = editor(before);
+            editor.set_option("a", "x", "p", "9").unwrap();
+            assert_eq!(editor.text(), after, "{before}");
+        }
+        assert!(matches!(editor(FILE).set_option("host", "bob", "ip", "1"), Err(Error::NoSection { .. })));
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_written() {
+        let mut editor = editor(FILE);
+        assert!(editor.append_section("peer", "a'b", &[]).is_err());
+        assert!(editor.append_section("pe er", "x", &[]).is_err());
+        assert!(editor.append_section("peer", "x", &[Setting::Option("a b", "1")]).is_err());
+        assert!(editor.append_section("peer", "x", &[Setting::Option("a", "\0")]).is_err());
+        assert!(editor.set_option("host", "alice", "ip", "\0").is_err());
+        assert_eq!(editor.text(), FILE);
+        assert!(matches!(Editor::from_text(Path::new("natf"), "config".into()), Err(Error::Config(_))));
+        let mut open = Editor::from_text(Path::new("natf"), "config a 'x'\\".into()).unwrap();
+        let _ = open.append_section("peer", "x", &[]);
+        assert_eq!(open.sections().first().and_then(|section| section.name.as_deref()), Some("x"));
+    }
+
+    #[test]
+    fn saves_the_file_and_lets_both_files_share_a_directory() {
+        let scratch = Scratch::new();
+        let path = scratch.file("natf", FILE);
+        let mut editor = Editor::open(&path).unwrap();
+        crate::KeyFile::update(&scratch.path("keys"), |_| Ok(())).unwrap();
+        crate::KeyFile::update(&scratch.path("keys"), |_| Ok(())).unwrap();
+        editor.set_option("peer", "laptop", "enabled", "0").unwrap();
+        editor.save().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{FILE}\toption enabled '0'\n"));
+        assert_eq!(Editor::open(&scratch.path("missing")).unwrap().text(), "");
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "config a 'x'",
+            "config a",
+            "config b 'y'",
+            "config host x",
+            "option p 1",
+            "option p 'a b'",
+            "list p '2\n3'",
+            "option q \"\"",
+            "; ",
+            "\n",
+            "\n",
+            "\n\n",
+            "\t",
+            "# note\n",
+            "#",
+            "\\\n",
+            "package z\n",
+            "é",
+            " ",
+        ]);
+        proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+    }
+
+    type Plain = (String, Option<String>, Vec<(String, String, bool)>);
+
+    fn plain(editor: &Editor) -> Vec<Plain> {
+        let options = |section: &Section| {
+            section.options.iter().map(|o| (o.name.clone(), o.value.clone(), o.list)).collect()
+        };
+        editor.sections().iter().map(|s| (s.kind.clone(), s.name.clone(), options(s))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn changes_nothing_but_what_it_was_asked_to_change(text in text()) {
+            let Ok(before) = Editor::from_text(Path::new("natf"), text.clone()) else { return Ok(()) };
+            let is_x = |section: &Plain| section.0 == "a" && section.1.as_deref() == Some("x");
+            let had = plain(&before);
+
+            let mut editor = Editor::from_text(Path::new("natf"), text.clone()).unwrap();
+            if editor.delete_section("a", "x").is_ok() {
+                let kept: Vec<_> = had.iter().filter(|section| !is_x(section)).cloned().collect();
+                prop_assert_eq!(plain(&editor), kept);
+            } else {
+                prop_assert!(!had.iter().any(is_x), "{:?}", text);
+            }
+
+            let mut editor = Editor::from_text(Path::new("natf"), text.clone()).unwrap();
+            if editor.set_option("a", "x", "p", "new 'value'").is_ok() {
+                let mut expected = had.clone();
+                let options = &mut expected.iter_mut().find(|section| is_x(section)).unwrap().2;
+                let new = ("p".to_owned(), "new 'value'".to_owned(), false);
+                let at = options.iter().position(|option| option.0 == "p").unwrap_or(options.len());
+                options.retain(|option| option.0 != "p");
+                options.insert(at, new);
+                prop_assert_eq!(plain(&editor), expected);
+            } else {
+                prop_assert!(!had.iter().any(is_x), "{:?}", text);
+            }
+
+            let mut editor = Editor::from_text(Path::new("natf"), text.clone()).unwrap();
+            if editor.append_section("peer", "new", &[Setting::Option("id", "1")]).is_ok() {
+                let mut expected = had;
+                expected.push(("peer".into(), Some("new".into()), vec![("id".into(), "1".into(), false)]));
+                prop_assert_eq!(plain(&editor), expected);
+            }
+        }
+    }
+}

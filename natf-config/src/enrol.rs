@@ -123,3 +123,82 @@ fn number(name: &str, text: &str) -> Result<NonZeroU16, String> {
     let number = text.parse().ok().filter(|_| digits);
     number.ok_or_else(|| format!("{name} '{}' is not a number from 1 to 65535", shown(text)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+
+    #[test]
+    fn writes_the_form_that_it_reads() {
+        for port in ["", "&port=4450"] {
+            let uri = format!("natf://home.example.net/?id=4711&key={KEY}&peer=laptop{port}");
+            let parsed = EnrolUri::parse(&format!(" {uri}\n")).unwrap();
+            assert_eq!(parsed.to_uri().as_str(), uri);
+            assert_eq!(parsed.udp_port.is_some(), !port.is_empty());
+        }
+    }
+
+    #[test]
+    fn reads_the_parts_in_any_order_and_case_of_the_name() {
+        let uri = format!("NATF://Home.Example.NET?peer=laptop&key={KEY}&id=1");
+        let parsed = EnrolUri::parse(&uri).unwrap();
+        assert_eq!(
+            (parsed.domain.as_str(), parsed.id.get(), parsed.peer.as_str()),
+            ("home.example.net", 1, "laptop")
+        );
+    }
+
+    #[test]
+    fn names_the_part_that_is_wrong_but_not_the_key() {
+        let good = format!("natf://home.example.net/?id=4711&key={KEY}&peer=laptop");
+        for (from, to, problem) in [
+            ("natf:", "http:", "natf://"),
+            ("home.", "ho me.", "'ho me.example.net' is not a domain name"),
+            ("net/", "net/x", "'home.example.net/x' is not a domain name"),
+            ("net/", "net:80/", "is not a domain name"),
+            ("id=4711", "id=0", "id '0'"),
+            ("id=4711", "id=+1", "id '+1'"),
+            ("id=4711&", "", "id is missing"),
+            ("&peer=laptop", "", "peer is missing"),
+            ("laptop", "lap%20top", "peer 'lap%20top'"),
+            ("laptop", "laptop&port=65536", "port '65536'"),
+            ("laptop", "laptop&port=0", "port '0'"),
+            ("laptop", "laptop&peer=x", "peer stands twice"),
+            ("laptop", "laptop&role=x", "'role' is unknown"),
+            ("laptop", "laptop&", "NAME=VALUE"),
+            ("?", "", "behind ? is missing"),
+            ("AQE&", "&", "not a key"),
+            ("AQE&", "AQ=&", "not a key"),
+            (KEY, "", "not a key"),
+        ] {
+            let uri = good.replacen(from, to, 1);
+            let error = EnrolUri::parse(&uri).unwrap_err().to_string();
+            assert!(error.contains(problem) && !error.contains("AQEB"), "{uri}: {error}");
+        }
+        assert!(EnrolUri::parse(&good.replace("home", &"a".repeat(500))).is_err());
+        assert!(!format!("{:?}", EnrolUri::parse(&good).unwrap()).contains("AQEB"));
+    }
+
+    proptest! {
+        #[test]
+        fn reads_every_uri_that_it_writes(
+            domain in "[a-z0-9]{1,20}(\\.[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?){0,4}",
+            id in 1_u16.., port in 0_u16.., key in any::<[u8; 32]>(), peer in "[A-Za-z0-9_]{1,64}",
+        ) {
+            let key = EnrolledKey::from_bytes(&key);
+            let id = NonZeroU16::new(id).unwrap();
+            let uri = EnrolUri { domain: domain.parse().unwrap(), id, key, peer, udp_port: NonZeroU16::new(port) };
+            prop_assert_eq!(EnrolUri::parse(&uri.to_uri()).unwrap(), uri);
+        }
+
+        #[test]
+        fn never_panics(uri in "(natf://)?.{0,60}", part in "[?&=/a-z0-9%]{0,40}") {
+            let _ = EnrolUri::parse(&uri);
+            let _ = EnrolUri::parse(&format!("natf://a.b/?{part}"));
+        }
+    }
+}

@@ -245,3 +245,113 @@ fn parse_line(line: &str) -> Result<KeyEntry, &'static str> {
     }
     Ok(KeyEntry { name: name.to_owned(), id, key })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+    use crate::scratch::Scratch;
+
+    const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+
+    fn file(scratch: &Scratch, text: &str, mode: u32) -> PathBuf {
+        let path = scratch.file("keys", text);
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn entry(name: &str) -> KeyEntry {
+        KeyEntry {
+            name: name.into(),
+            id: NonZeroU16::new(4711).unwrap(),
+            key: EnrolledKey::generate().unwrap(),
+        }
+    }
+
+    #[test]
+    fn writes_and_reads_keys_with_mode_0600() {
+        let scratch = Scratch::new();
+        let path = scratch.path("keys");
+        let (laptop, phone) = (entry("laptop"), entry("phone"));
+        for added in [&laptop, &phone] {
+            KeyFile::update(&path, |keys| keys.add(added.clone())).unwrap();
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(KeyFile::load(&path).unwrap().entries(), [laptop.clone(), phone.clone()]);
+        assert_eq!(KeyFile::update(&path, |keys| keys.remove("laptop")).unwrap(), laptop);
+        assert_eq!(KeyFile::load(&path).unwrap().entries(), [phone]);
+    }
+
+    #[test]
+    fn refuses_a_file_that_others_can_read() {
+        let scratch = Scratch::new();
+        for mode in [0o640, 0o604, 0o644, 0o660, 0o601] {
+            let error = KeyFile::load(&file(&scratch, "", mode)).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("mode {mode:04o} lets others")) && error.contains("chmod 0600"),
+                "{error}"
+            );
+        }
+        for mode in [0o600, 0o400] {
+            KeyFile::load(&file(&scratch, "", mode)).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_the_line_that_is_wrong_but_not_its_key() {
+        let scratch = Scratch::new();
+        for (line, problem) in [
+            (format!("lap-top 1 {KEY}"), "not a section name"),
+            (format!("laptop 0 {KEY}"), "the id is not a number"),
+            (format!("laptop 65536 {KEY}"), "the id is not a number"),
+            (format!("laptop 1 {KEY}A"), "the key is not"),
+            (format!("laptop 1 {}", &KEY[1..]), "the key is not"),
+            (format!("laptop 1 {}", "A".repeat(43)), "the key is not"),
+            (format!("laptop 1 {KEY} more"), "more than"),
+            (format!("first 1 {KEY}"), "stands twice"),
+            ("laptop 1".into(), "the key is not"),
+        ] {
+            let path = file(&scratch, &format!("# note\n\nfirst 1 {KEY}\n{line}\n"), 0o600);
+            let error = KeyFile::load(&path).unwrap_err().to_string();
+            assert!(
+                error.contains("keys:4: ") && error.contains(problem) && !error.contains("AQEB"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn finds_a_key_only_under_its_name_and_id() {
+        let scratch = Scratch::new();
+        let keys = KeyFile::load(&file(&scratch, &format!("laptop 7 {KEY}\nhome 7 {KEY}\n"), 0o600)).unwrap();
+        let id = |id| NonZeroU16::new(id).unwrap();
+        assert_eq!(keys.key("laptop", id(7)).unwrap().as_bytes(), &[1; 32]);
+        let error = keys.key("laptop", id(8)).unwrap_err().to_string();
+        assert!(error.ends_with("the key for 'laptop' has id 7, the configuration says id 8"), "{error}");
+        assert!(matches!(keys.key("phone", id(7)), Err(Error::NoKey { .. })));
+    }
+
+    #[test]
+    fn leaves_the_file_alone_when_the_change_fails() {
+        let scratch = Scratch::new();
+        let text = format!("laptop 7 {KEY}\n");
+        let path = file(&scratch, &text, 0o600);
+        assert!(matches!(
+            KeyFile::update(&path, |keys| keys.add(entry("laptop"))),
+            Err(Error::KeyExists { .. })
+        ));
+        assert!(matches!(KeyFile::update(&path, |keys| keys.remove("phone")), Err(Error::NoKey { .. })));
+        assert!(KeyFile::update(&path, |keys| keys.add(entry("a b"))).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn shows_no_key_by_debug() {
+        let key: EnrolledKey = KEY.parse().unwrap();
+        assert_eq!(format!("{key:?}"), "EnrolledKey(..)");
+        assert_eq!(key.to_base64().as_str(), KEY);
+        assert_eq!(key, EnrolledKey::from_bytes(&[1; 32]));
+        assert_ne!(EnrolledKey::generate().unwrap(), EnrolledKey::generate().unwrap());
+    }
+}
