@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_signal::{Signal, Signals};
-use natf_kernel::{address::Addresses, queue::ReceiveStamps, ruleset::Ruleset, timeouts::Timeouts};
+use natf_kernel::{address::{Addresses, interface_index}, queue::ReceiveStamps, ruleset::Ruleset, timeouts::Timeouts};
 use smol::{Async, LocalExecutor, Timer, future, stream::StreamExt};
 
 use super::{control, kernel::Kernel, neighbours, random::SystemRandom, ruleset, settings::Settings, state};
@@ -66,6 +66,7 @@ pub struct Daemon {
     pub started: Instant,
     /// Our own addresses at present.
     pub addresses: Vec<std::net::Ipv4Addr>,
+    world: Addresses,
     ruleset: Ruleset,
     floors: state::Floors,
 }
@@ -168,8 +169,8 @@ impl Daemon {
         let random = Box::new(SystemRandom::new()?);
         let router = Router::new(now(), settings.limits, lifetimes(), random);
         write_table(&mut ruleset, &settings)?;
-        let (started, addresses) = (Instant::now(), Vec::new());
-        let mut daemon = Self { paths, router, kernel, settings, started, addresses, ruleset, floors };
+        let (started, addresses, world) = (Instant::now(), Vec::new(), Addresses::open()?);
+        let mut daemon = Self { paths, router, kernel, settings, started, addresses, world, ruleset, floors };
         daemon.configure()?;
         daemon.restore()?;
         Ok(daemon)
@@ -191,7 +192,7 @@ impl Daemon {
 
     /// Finds the mappings that a former run left in the kernel.
     fn restore(&mut self) -> Result<(), Error> {
-        self.addresses = Addresses::read()?.all();
+        self.addresses = self.world.local()?.iter().map(|local| local.address).collect();
         let Self { kernel, router, addresses, .. } = self;
         let mut found = 0;
         kernel.restore(|entry| {
@@ -245,8 +246,8 @@ impl Daemon {
             }
             Err(error) => log::error!("{error}"),
         }
-        match Addresses::read() {
-            Ok(addresses) => self.addresses = addresses.all(),
+        match self.world.local() {
+            Ok(local) => self.addresses = local.iter().map(|local| local.address).collect(),
             Err(error) => log::error!("{error}"),
         }
         self.kernel.set_inside(
@@ -305,8 +306,4 @@ fn lifetimes() -> Lifetimes {
             Lifetimes { tcp: Duration::from_secs(432_000), udp: Duration::from_secs(120) }
         }
     }
-}
-
-fn interface_index(device: &str) -> Option<u32> {
-    fs::read_to_string(PathBuf::from("/sys/class/net").join(device).join("ifindex")).ok()?.trim().parse().ok()
 }

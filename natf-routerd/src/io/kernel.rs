@@ -373,7 +373,8 @@ fn conntrack_insert(entry: &Entry, timeout: Duration, helpers: bool) -> Insert<'
     Insert {
         original: flow(entry),
         dnat: Some(entry.inside),
-        snat: None,
+        // Left open, the kernel would give a clashing source another port instead of refusing the entry.
+        snat: Some(entry.source),
         timeout,
         label: Some(label(entry.peer)),
         helper: (helpers && wants_helper(entry)).then_some("ftp"),
