@@ -346,6 +346,7 @@ mod tests {
                 "config a 'x'\n\toption q 2 # n\n\toption p '9'\n# end\n",
             ),
             ("config a 'x'", "config a 'x'\n\toption p '9'\n"),
+            ("config a 'x' \\\n", "config a 'x' \\\n\n\toption p '9'\n"),
             ("config a 'x'; config b 'y'\n", "config a 'x'; option p '9'; config b 'y'\n"),
         ] {
             let mut editor = editor(before);

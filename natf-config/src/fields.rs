@@ -141,7 +141,10 @@ impl<'a> Fields<'a> {
     /// Reports something else about an option.
     pub fn error(&mut self, option: &Opt, problem: impl Into<String>) {
         let finding = self.report.finding(self.section, Some(option), option.line, problem);
-        self.report.errors.push(finding);
+        // An option may be looked at twice.
+        if !self.report.errors.contains(&finding) {
+            self.report.errors.push(finding);
+        }
     }
 
     /// Reports that something is missing or does not fit together.
@@ -166,8 +169,16 @@ pub(crate) fn nearest(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// Levenshtein distance.
+/// Levenshtein distance; letters in the wrong order count once.
 fn distance(a: &str, b: &str) -> usize {
+    let sorted = |text: &str| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.sort_unstable();
+        bytes
+    };
+    if a != b && sorted(a) == sorted(b) {
+        return 1;
+    }
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = i;
@@ -209,9 +220,14 @@ mod tests {
 
     #[test]
     fn measures_the_distance_of_words() {
-        for (a, b, expected) in
-            [("", "", 0), ("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("ab", "ab", 0)]
-        {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("kitten", "sitting", 3),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("ab", "ab", 0),
+            ("hots", "host", 1),
+        ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
     }

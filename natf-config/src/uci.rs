@@ -206,7 +206,8 @@ impl Cursor<'_> {
         String::from_utf8_lossy(&word).into_owned()
     }
 
-    /// Reads the words up to the end of the statement; returns them with the position behind the last one.
+    /// Reads the words up to the end of the statement; returns them with the position behind the last one
+    /// or behind a line continuation.
     fn words(&mut self) -> Result<(Vec<String>, usize), String> {
         let mut words = Vec::new();
         let mut end = self.at;
@@ -215,10 +216,8 @@ impl Cursor<'_> {
                 None | Some(b'\n' | b'#' | b';') => return Ok((words, end)),
                 Some(byte) if is_space(byte) => self.advance(),
                 Some(_) => {
-                    if let Some(word) = self.word()? {
-                        words.push(word);
-                        end = self.at;
-                    }
+                    words.extend(self.word()?);
+                    end = self.at;
                 }
             }
         }
