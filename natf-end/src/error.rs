@@ -34,6 +34,9 @@ pub enum Error {
     /// The system's resolver.
     #[error("{}", with_cause(.0))]
     Resolver(#[from] ResolverError),
+    /// Something the user asked for is not possible.
+    #[error("{0}")]
+    Refused(String),
     /// A file or socket.
     #[error("{what}: {source}")]
     Io {
@@ -53,6 +56,7 @@ impl Error {
     }
 }
 
-fn with_cause(error: &dyn std::error::Error) -> String {
+/// An error with its cause, where its own words leave that out.
+pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

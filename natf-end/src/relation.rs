@@ -240,6 +240,17 @@ impl RelationTable {
         }
     }
 
+    /// Takes the targets of a newer answer for a row that exists.
+    pub fn refresh(&mut self, address: Ipv4Addr, targets: &[Ipv4Addr], ttl: Duration, now: Instant) {
+        if let Some(relation) = self.by_address.get_mut(&address)
+            && !targets.is_empty()
+        {
+            relation.targets.clear();
+            relation.targets.extend(targets.iter().take(TARGETS_MAX));
+            relation.expires = now + ttl.clamp(TTL_MIN, TTL_MAX);
+        }
+    }
+
     /// All rows, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Ipv4Addr, &Relation)> {
         self.by_address.iter().map(|(address, relation)| (*address, relation))

@@ -1,5 +1,5 @@
 //! The life of flows after their first packet, under a virtual clock: N9, N12, restart, change of network.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 mod sim;
 

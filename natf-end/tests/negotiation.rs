@@ -1,5 +1,5 @@
 //! The negotiation client against scripted routers, under a virtual clock: N4, N5, N8, N10, N11, N15.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 mod sim;
 
@@ -200,7 +200,7 @@ fn n10_a_mirror_while_the_daemon_starts_does_not_refuse() {
     world.boxes.insert(G2, Peer::Mirror);
     world.packet(1, tcp(40_000, ALICE, 22), "alice");
     world.run_ms(30);
-    world.boxes.insert(G2, Peer::Router(Router::new(Some(7), world.now)));
+    world.boxes.insert(G2, Peer::Router(Box::new(Router::new(Some(7), world.now))));
     world.run_ms(200);
     assert_eq!((world.released.len(), world.counter("mirrored")), (1, 1));
 }

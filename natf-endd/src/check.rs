@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use natf_end::io::{ruleset, settings::Configured};
+use natf_end::io::{ruleset, service::QUEUE, settings::Configured};
 use serde_json::json;
 
 use crate::{cli::Places, error::Error};
@@ -52,6 +52,6 @@ fn errors(error: &Error) -> Vec<String> {
 /// Everything that is wrong with the configuration.
 pub fn print_ruleset(places: &Places) -> Result<ExitCode, Error> {
     print!("{}", ruleset::render(&configured(places)?.rules()));
-    println!("# chain {} gets one rule: queue num {} bypass", ruleset::QUEUE_CHAIN, crate::daemon::QUEUE);
+    println!("# chain {} gets one rule: queue num {} bypass", ruleset::QUEUE_CHAIN, QUEUE);
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use smol::{
     net::unix::{UnixListener, UnixStream},
 };
 
-use crate::{cli::Places, daemon::Daemon, error::Error, report};
+use crate::{cli::Places, daemon::Daemon, error::Error};
 
 /// Longest question.
 const QUESTION_LIMIT: u64 = 4096;
@@ -74,7 +74,7 @@ async fn talk(daemon: Rc<Daemon>, mut stream: UnixStream) -> io::Result<()> {
     BufReader::new(stream.clone().take(QUESTION_LIMIT)).read_line(&mut question).await?;
     let question: Value = serde_json::from_str(&question).unwrap_or(Value::Null);
     let answer = match question.get("command").and_then(Value::as_str).unwrap_or_default() {
-        "status" => report::status(&daemon),
+        "status" => daemon.status(),
         "ping" => daemon.ping(&question).await,
         "reload" => match daemon.reload() {
             Ok(()) => json!({"reloaded": true}),

@@ -1,7 +1,7 @@
 //! `natf-endd`: the external node of NAT-f, a daemon and its commands.
 //!
 //! ```text
-//!   natf-endd            daemon ── node (natf-end): DNS proxy, engine, kernel
+//!   natf-endd            daemon ── service (natf-end): DNS proxy, engine, kernel
 //!                          │
 //!   natf-endd status ──▶ control socket ──▶ answers in JSON
 //!   natf-endd ping …
@@ -13,7 +13,6 @@ mod error;
 mod daemon;
 
 mod control;
-mod report;
 
 mod check;
 mod enroll;

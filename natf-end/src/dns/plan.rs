@@ -36,6 +36,9 @@ pub trait Names {
         now: Instant,
     ) -> Result<Ipv4Addr, Full>;
 
+    /// An answer was rewritten, in this time (N17).
+    fn handle_rewritten(&mut self, _took: Duration) {}
+
     /// Whether the router at this address is known to have no NAT-f (N10).
     fn is_plain_router(&self, address: Ipv4Addr, now: Instant) -> bool;
 

@@ -333,6 +333,7 @@ impl DnsProxy {
                 return answered;
             }
             Settled::Rewritten { reply, address, bogus } => {
+                self.names.borrow_mut().handle_rewritten(now.elapsed());
                 debug!("{} is {address}", question.name().unwrap_or_default());
                 self.tell_bogus(question, bogus);
                 (&self.counters.rewritten, reply)

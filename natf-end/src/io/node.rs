@@ -13,6 +13,7 @@ use smol::{Async, Timer, channel, future::or};
 
 use super::{
     kernel::{Errand, Kernel},
+    routes::Routes,
     ruleset::Rules,
 };
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     error::Error,
     flow::{Dial, Flow},
     relation::{Full, Limits, RelationTable, State},
+    steps::Step,
     virtual_address::VirtualPrefix,
 };
 
@@ -48,6 +50,8 @@ pub struct Node {
     /// The NRT.
     pub relations: RelationTable,
     kernel: Kernel,
+    /// None in a gateway, whose LAN chooses no sources.
+    routes: Option<Routes>,
     homes: Rc<Homes>,
     rules: Rules,
     wake: channel::Sender<()>,
@@ -68,7 +72,10 @@ impl Node {
         kernel.restore(now, &mut engine, &relations)?;
         let (wake, woken) = channel::bounded(1);
         let (homes, rules) = (Rc::new(settings.homes), settings.rules);
-        Ok(Self { engine, relations, kernel, homes, rules, wake, woken })
+        let routes = if rules.lan.is_empty() { Some(Routes::open()?) } else { None };
+        let mut node = Self { engine, relations, kernel, routes, homes, rules, wake, woken };
+        node.align_routes();
+        Ok(node)
     }
 
     /// The kernel's part.
@@ -104,16 +111,48 @@ impl Node {
         self.wake();
     }
 
-    /// Hands fresh addresses of a router over.
-    pub fn set_targets(&mut self, address: Ipv4Addr, targets: &[Ipv4Addr]) {
-        self.engine.handle_targets(Instant::now(), address, targets);
+    /// Hands fresh addresses of a router over; none where its name has none any more.
+    pub fn set_targets(&mut self, address: Ipv4Addr, targets: &[Ipv4Addr], ttl: Duration) {
+        let now = Instant::now();
+        self.relations.refresh(address, targets, ttl, now);
+        self.engine.handle_targets(now, address, targets);
         self.wake();
     }
 
-    /// Tells the engine which addresses this host has now.
+    /// The network changed, and these are the addresses of this host now.
     pub fn set_addresses(&mut self, addresses: &[Ipv4Addr]) {
         self.engine.handle_network_change(Instant::now(), addresses);
+        if let Some(Err(error)) = self.routes.as_mut().map(Routes::clear) {
+            log::warn!("{error}");
+        }
+        self.align_routes();
         self.wake();
+    }
+
+    /// The outside address of a gateway is another one now.
+    pub fn set_outside_address(&mut self, address: Ipv4Addr) {
+        self.engine.handle_outside_address(Instant::now(), address);
+        self.wake();
+    }
+
+    /// Applications keep addresses longer than DNS says, so that all names count.
+    fn align_routes(&mut self) {
+        let Some(routes) = &mut self.routes else { return };
+        for (address, relation) in self.relations.iter() {
+            if let Some(router) = relation.targets().first() {
+                routes.align(address, *router);
+            }
+        }
+    }
+
+    /// Removes everything of ours from the kernel, live flows apart.
+    pub fn stop(&mut self) {
+        if let Some(Err(error)) = self.routes.as_mut().map(Routes::clear) {
+            log::error!("{error}");
+        }
+        if let Err(error) = self.kernel.remove_table() {
+            log::error!("{error}");
+        }
     }
 
     /// Makes the loop look at the engine.
@@ -139,7 +178,15 @@ impl Names for Node {
         ttl: Duration,
         now: Instant,
     ) -> Result<Ipv4Addr, Full> {
-        self.relations.relate(ours.name, &ours.home, targets, ttl, now)
+        let address = self.relations.relate(ours.name, &ours.home, targets, ttl, now)?;
+        if let (Some(routes), Some(router)) = (&mut self.routes, targets.first()) {
+            routes.align(address, *router);
+        }
+        Ok(address)
+    }
+
+    fn handle_rewritten(&mut self, took: Duration) {
+        self.engine.steps.record(Step::DnsRewrite, took);
     }
 
     fn is_plain_router(&self, address: Ipv4Addr, now: Instant) -> bool {

@@ -7,12 +7,7 @@ use natf_proto::{KeyId, PeerKeys};
 
 use super::ruleset::Rules;
 use crate::{
-    dns::Homes,
-    engine::Silent,
-    error::Error,
-    flow::Home,
-    relation::Limits,
-    virtual_address::VirtualPrefix,
+    dns::Homes, engine::Silent, error::Error, flow::Home, relation::Limits, virtual_address::VirtualPrefix,
 };
 
 /// Everything that a node takes from its files.

@@ -50,7 +50,7 @@ impl Random for Seeded {
 /// What stands at an address.
 pub enum Peer {
     /// A NAT-f router.
-    Router(Router),
+    Router(Box<Router>),
     /// Answers pings.
     Mirror,
     /// Answers nothing.
@@ -240,7 +240,7 @@ impl World {
             now: start,
             start,
             engine: Engine::new(settings),
-            boxes: BTreeMap::from([(G2, Peer::Router(router))]),
+            boxes: BTreeMap::from([(G2, Peer::Router(Box::new(router)))]),
             link: Link::default(),
             random: Seeded(seed ^ 0x5555),
             wire: BTreeMap::new(),

@@ -1,16 +1,20 @@
-//! What the daemon says of itself, as JSON.
+//! What a node says of itself, as JSON.
 
 use std::time::{Duration, Instant};
 
-use natf_end::{FlowRow, PingEvent, PingReport, Step};
 use natf_proto::MappingKind;
 use serde_json::{Map, Value, json};
 
-use crate::daemon::Daemon;
+use super::service::Service;
+use crate::{
+    engine::FlowRow,
+    outcome::{PingEvent, PingReport},
+    steps::Step,
+};
 
 /// The answer to `status`.
-pub fn status(daemon: &Daemon) -> Value {
-    let mut node = daemon.node.borrow_mut();
+pub fn status(service: &Service) -> Value {
+    let mut node = service.node.borrow_mut();
     let now = Instant::now();
     let losses = node.kernel().losses();
     let mut names: Vec<_> = node.relations.iter().collect();
@@ -32,13 +36,11 @@ pub fn status(daemon: &Daemon) -> Value {
     counters.insert("queue_full".into(), losses.queue_full.into());
     counters.insert("socket_full".into(), losses.socket_full.into());
     let dns: Map<String, Value> =
-        daemon.proxy.counters().iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        service.proxy.counters().iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime": daemon.started.elapsed().as_secs(),
         "virtual": node.relations.prefix().to_string(),
-        "homes": daemon.domains(),
-        "upstream": daemon.upstreams.servers().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "homes": service.domains(),
+        "upstream": service.upstreams.servers().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "held": node.engine.held(),
         "names": names,
         "flows": node.engine.flows().iter().map(flow).collect::<Vec<_>>(),
