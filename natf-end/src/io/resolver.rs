@@ -3,7 +3,7 @@
 //! | mode         | what is written                                    | where the upstream servers are read     |
 //! |--------------|----------------------------------------------------|-----------------------------------------|
 //! | `resolvconf` | `/etc/resolv.conf`: our address first              | from what that file said before         |
-//! | `resolved`   | `/run/systemd/resolved.conf.d/natf.conf`: domains  | `/run/systemd/resolve/resolv.conf`      |
+//! | `resolved`   | `/run/systemd/resolved.conf.d/zz-natf.conf`: domains | `/run/systemd/resolve/resolv.conf`, `DNS=` |
 //! | `none`       | nothing                                            | `/etc/resolv.conf`, or OpenWrt's own    |
 //! | `auto`       | as `resolved` where systemd-resolved serves `/etc/resolv.conf`, else as `resolvconf`        |
 //!
@@ -90,7 +90,9 @@ pub struct Paths {
     pub openwrt_servers: PathBuf,
     /// systemd-resolved's list of servers learned from the network.
     pub resolved_servers: PathBuf,
-    /// Our configuration for systemd-resolved.
+    /// The main files of systemd-resolved's configuration; each has a directory with `.d` behind its name.
+    pub resolved_configuration: Vec<PathBuf>,
+    /// Our configuration for systemd-resolved; its name puts it behind all others.
     pub resolved_dropin: PathBuf,
     /// Makes systemd-resolved read it.
     pub resolved_reload: Vec<String>,
@@ -107,7 +109,15 @@ impl Default for Paths {
             resolv_conf: "/etc/resolv.conf".into(),
             openwrt_servers: "/tmp/resolv.conf.d/resolv.conf.auto".into(),
             resolved_servers: "/run/systemd/resolve/resolv.conf".into(),
-            resolved_dropin: "/run/systemd/resolved.conf.d/natf.conf".into(),
+            resolved_configuration: [
+                "/usr/lib/systemd",
+                "/usr/local/lib/systemd",
+                "/run/systemd",
+                "/etc/systemd",
+            ]
+            .map(|directory| PathBuf::from(directory).join("resolved.conf"))
+            .into(),
+            resolved_dropin: "/run/systemd/resolved.conf.d/zz-natf.conf".into(),
             resolved_reload: words("systemctl reload-or-restart systemd-resolved.service"),
             resolved_flush: words("resolvectl flush-caches"),
             libraries: "/lib".into(),

@@ -2,17 +2,20 @@
 //!
 //! The domains are *routing* domains (`~home.example.net`): only names below them come to us, and nothing is
 //! appended to what users type. With `~.` all names do.
+//!
+//! Servers that its configuration names itself (`DNS=`) are global like us, and any of them might be asked for a
+//! home: the drop-in takes their place, and we ask them. Servers of a link stay with their link.
 
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use log::debug;
 
-use super::{Paths, ResolverError, failed, read, resolv_conf, with_port, without};
+use super::{Paths, ResolverError, failed, read, resolv_conf, with_port};
 
 /// The configuration of systemd-resolved, while it names us.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ pub(super) struct Resolved {
     paths: Paths,
     listen: SocketAddr,
     dropin: String,
-    servers: Option<String>,
+    servers: Option<Vec<SocketAddr>>,
 }
 
 impl Resolved {
@@ -31,7 +34,7 @@ impl Resolved {
             .collect();
         let dropin = format!(
             "# Names of NAT-f homes are asked for at natf-endd; removed when it stops.\n\
-             [Resolve]\nDNS={}\nDomains={}\n",
+             [Resolve]\nDNS=\nDNS={}\nDomains={}\n",
             with_port(listen),
             domains.join(" ")
         );
@@ -41,22 +44,60 @@ impl Resolved {
     /// Writes the drop-in if it is not there. The upstream servers, unless nothing changed.
     pub fn apply(&mut self) -> Result<Option<Vec<SocketAddr>>, ResolverError> {
         let path = &self.paths.resolved_dropin;
-        if read(path)?.as_ref() != Some(&self.dropin) {
+        let is_there = read(path)?.as_ref() == Some(&self.dropin);
+        if !is_there {
             if let Some(directory) = path.parent() {
                 fs::create_dir_all(directory).map_err(failed("make directory", directory))?;
             }
             fs::write(path, &self.dropin).map_err(failed("write", path))?;
+        }
+        // One left by a killed daemon may never have been read, or we were given up in the meantime.
+        if !is_there || self.servers.is_none() {
             self.reload()?;
         }
-        let servers = read(&self.paths.resolved_servers)?.unwrap_or_default();
+        let servers = self.learned()?;
         if self.servers.as_ref() == Some(&servers) {
             return Ok(None);
         }
-        let mut upstreams = without(resolv_conf::nameservers(&servers), self.listen);
-        // It asks us: asking it would go round in circles.
-        upstreams.retain(|server| !is_stub(server.ip()) && server.ip() != self.listen.ip());
-        self.servers = Some(servers);
-        Ok(Some(upstreams))
+        self.servers = Some(servers.clone());
+        Ok(Some(servers))
+    }
+
+    /// The servers of the configuration, then those of the links.
+    fn learned(&self) -> Result<Vec<SocketAddr>, ResolverError> {
+        let mut servers = self.configured()?;
+        let links = read(&self.paths.resolved_servers)?.unwrap_or_default();
+        servers.extend(resolv_conf::nameservers(&links));
+        let mut seen = Vec::new();
+        for server in servers {
+            // It asks us: asking it would go round in circles.
+            let is_circle = is_stub(server.ip()) || server.ip() == self.listen.ip();
+            if !is_circle && !seen.contains(&server) {
+                seen.push(server);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// What `DNS=` says without our drop-in (resolved.conf(5): drop-ins in the order of their names).
+    fn configured(&self) -> Result<Vec<SocketAddr>, ResolverError> {
+        let mut files: Vec<_> =
+            self.paths.resolved_configuration.iter().flat_map(|path| dropins(path)).collect();
+        files.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
+        files.retain(|file| *file != self.paths.resolved_dropin);
+        let mut servers = Vec::new();
+        for file in self.paths.resolved_configuration.iter().chain(&files) {
+            for line in read(file)?.unwrap_or_default().lines() {
+                let Some((_, list)) = line.split_once('=').filter(|(key, _)| key.trim() == "DNS") else {
+                    continue;
+                };
+                if list.trim().is_empty() {
+                    servers.clear();
+                }
+                servers.extend(list.split_whitespace().filter_map(server));
+            }
+        }
+        Ok(servers)
     }
 
     /// Removes the drop-in.
@@ -82,6 +123,22 @@ impl Resolved {
 /// Whether this is where systemd-resolved itself answers.
 pub(super) fn is_stub(address: IpAddr) -> bool {
     [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)].iter().any(|stub| address == *stub)
+}
+
+/// The `.conf` files in the directory `PATH.d`.
+fn dropins(path: &Path) -> Vec<PathBuf> {
+    let mut directory = path.as_os_str().to_owned();
+    directory.push(".d");
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let is_conf = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "conf");
+    entries.flatten().map(|entry| entry.path()).filter(is_conf).collect()
+}
+
+/// `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353`, each perhaps with `%interface` and `#server-name`.
+fn server(word: &str) -> Option<SocketAddr> {
+    let word = word.split(['#', '%']).next()?;
+    let with_port = word.parse().ok();
+    with_port.or_else(|| Some(SocketAddr::new(word.parse().ok()?, 53)))
 }
 
 fn run(command: &[String]) -> Result<(), ResolverError> {

@@ -25,7 +25,8 @@ impl System {
             resolv_conf: root.join("resolv.conf"),
             openwrt_servers: root.join("resolv.conf.auto"),
             resolved_servers: root.join("resolved.servers"),
-            resolved_dropin: root.join("resolved.conf.d/natf.conf"),
+            resolved_configuration: vec![root.join("resolved.conf")],
+            resolved_dropin: root.join("resolved.conf.d/zz-natf.conf"),
             resolved_reload: note("reload"),
             resolved_flush: note("flush"),
             libraries: root.join("lib"),
@@ -256,7 +257,7 @@ fn resolved_is_told_the_domains_and_never_asked() {
     assert_eq!(resolver.mode(), Mode::Resolved);
     assert_eq!(resolver.upstreams(), servers(&["192.0.2.1"]));
     let dropin = fs::read_to_string(&system.paths.resolved_dropin).unwrap();
-    assert!(dropin.contains("[Resolve]\nDNS=127.0.0.153\nDomains=~home.example.net\n"), "{dropin}");
+    assert!(dropin.contains("[Resolve]\nDNS=\nDNS=127.0.0.153\nDomains=~home.example.net\n"), "{dropin}");
     assert_eq!(system.log(), "reload\nflush\n");
     assert!(!resolver.poll().unwrap());
     fs::write(&system.paths.resolved_servers, "nameserver 192.0.2.2\n").unwrap();
@@ -275,7 +276,23 @@ fn resolved_gets_all_names_for_any_home_and_a_port_if_need_be() {
     let domains = ["home.example.net", "*"];
     SystemResolver::start(Mode::Resolved, system.paths.clone(), other, &domains).unwrap();
     let dropin = fs::read_to_string(&system.paths.resolved_dropin).unwrap();
-    assert!(dropin.contains("DNS=127.0.0.153:5353\nDomains=~home.example.net ~.\n"), "{dropin}");
+    assert!(dropin.contains("DNS=\nDNS=127.0.0.153:5353\nDomains=~home.example.net ~.\n"), "{dropin}");
+}
+
+#[test]
+fn servers_that_resolved_was_configured_with_become_upstreams() {
+    let system = System::new();
+    fs::create_dir_all(system.root.join("resolved.conf.d")).unwrap();
+    let main = "[Resolve]\n#DNS=192.0.2.8\nDNS=192.0.2.9\nDNS=\nDNS=192.0.2.1#dns.example 192.0.2.2:5353\n";
+    fs::write(system.root.join("resolved.conf"), main).unwrap();
+    fs::write(system.root.join("resolved.conf.d/a.conf"), "[Resolve]\nDNS=2001:db8::1\n").unwrap();
+    fs::write(&system.paths.resolved_servers, "nameserver 127.0.0.153\nnameserver 192.0.2.1\n").unwrap();
+    let resolver = system.start(Mode::Resolved);
+    let expected = ["192.0.2.1:53", "192.0.2.2:5353", "[2001:db8::1]:53"];
+    assert_eq!(resolver.upstreams(), expected.map(|server| server.parse().unwrap()));
+    drop(resolver);
+    system.start(Mode::Resolved);
+    assert_eq!(system.log(), "reload\nflush\n".repeat(2), "a drop-in left over is read again");
 }
 
 #[test]
