@@ -19,10 +19,12 @@ pub(crate) enum Mode {
     Set(u32),
 }
 
-/// Writes a file beside its place and renames it. A symbolic link is followed, not replaced.
+/// Writes a file beside its place and renames it. A symbolic link is followed, not replaced; a missing directory is
+/// made.
 pub(crate) fn write(path: &Path, contents: &[u8], mode: Mode) -> Result<(), Error> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let directory = directory_of(&target);
+    fs::create_dir_all(directory).map_err(|error| Error::io(directory, "make the directory", error))?;
     let (temporary, file) =
         create(directory).map_err(|error| Error::io(directory, "create a file in this directory", error))?;
     let written = fill(file, &target, contents, mode)
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn gives_a_new_file_the_mode_asked_for_and_leaves_nothing_else() {
         let scratch = Scratch::new();
-        let path = scratch.path("natf");
+        let path = scratch.path("etc/config/natf");
         write(&path, b"new", Mode::Keep(0o644)).unwrap();
         assert_eq!(mode_of(&path), 0o644);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
@@ -131,13 +133,15 @@ mod tests {
     #[test]
     fn leaves_the_old_file_alone_when_it_cannot_write() {
         let scratch = Scratch::new();
-        let path = scratch.path("missing/natf");
-        assert!(write(&path, b"new", Mode::Keep(0o600)).unwrap_err().to_string().contains("missing"));
+        let path = scratch.file("file", "old").join("natf");
+        assert!(
+            write(&path, b"new", Mode::Keep(0o600)).unwrap_err().to_string().contains("file: cannot make")
+        );
         let directory = scratch.path("directory");
         fs::create_dir_all(directory.join("full")).unwrap();
         write(&directory, b"new", Mode::Keep(0o600)).unwrap_err();
         assert!(directory.join("full").exists());
-        assert_eq!(fs::read_dir(directory.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.parent().unwrap()).unwrap().count(), 2);
     }
 
     #[test]

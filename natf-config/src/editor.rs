@@ -1,6 +1,7 @@
 //! Small changes to a configuration file that leave the rest of its text alone, comments and all.
 //!
-//! Every change is checked by reading the result: it must differ from the file before by that change only.
+//! Every change is checked by reading the result: it must differ from the file before by that change only, and a valid
+//! configuration must stay one. In a file that is not valid, a peer can still be removed.
 
 use std::fs::File;
 use std::ops::Range;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::atomic::{self, Mode};
 use crate::error::{Error, shown};
+use crate::load::parse_config;
 use crate::name::is_section_name;
 use crate::uci::{self, Section, UciFile, is_name, quote};
 
@@ -26,6 +28,7 @@ pub struct Editor {
     path: PathBuf,
     text: String,
     file: UciFile,
+    valid: bool,
     _lock: Option<File>,
 }
 
@@ -51,7 +54,8 @@ impl Editor {
     /// The text is not UCI syntax.
     pub fn from_text(path: &Path, text: String) -> Result<Editor, Error> {
         let file = parse(path, &text)?;
-        Ok(Editor { path: path.to_owned(), text, file, _lock: None })
+        let valid = parse_config(path, &text).is_ok();
+        Ok(Editor { path: path.to_owned(), text, file, valid, _lock: None })
     }
 
     /// The text with all changes.
@@ -72,7 +76,8 @@ impl Editor {
     /// Adds a named section at the end.
     ///
     /// # Errors
-    /// The name is taken (by whatever type: libuci would merge the sections) or something cannot be written.
+    /// The name is taken (by whatever type: libuci would merge the sections), something cannot be written, or the
+    /// configuration would not be valid.
     pub fn append_section(&mut self, kind: &str, name: &str, settings: &[Setting<'_>]) -> Result<(), Error> {
         self.check_section(kind, name)?;
         if let Some(section) = self.file.sections.iter().find(|section| section.name.as_deref() == Some(name))
@@ -155,6 +160,9 @@ impl Editor {
         let file = parse(&self.path, &text)?;
         if !expected(&file) {
             return Err(self.refuse("the change would alter other sections; edit the file by hand".into()));
+        }
+        if self.valid {
+            parse_config(&self.path, &text).map_err(Error::Config)?;
         }
         (self.text, self.file) = (text, file);
         Ok(())
@@ -270,8 +278,8 @@ mod tests {
 
     #[test]
     fn appends_a_section_behind_an_empty_line() {
-        let settings = [Setting::Option("id", "7"), Setting::List("host", "it's")];
-        let section = "config peer 'phone'\n\toption id '7'\n\tlist host 'it'\\''s'\n";
+        let settings = [Setting::Option("id", "7"), Setting::List("host", "alice")];
+        let section = "config peer 'phone'\n\toption id '7'\n\tlist host 'alice'\n";
         for (before, between) in
             [(FILE, "\n"), ("", ""), ("config a", "\n\n"), ("config a\n\n", ""), ("# note\n", "\n")]
         {
@@ -369,6 +377,24 @@ mod tests {
         let mut open = Editor::from_text(Path::new("natf"), "config a 'x'\\".into()).unwrap();
         let _ = open.append_section("peer", "x", &[]);
         assert_eq!(open.sections().first().and_then(|section| section.name.as_deref()), Some("x"));
+    }
+
+    #[test]
+    fn keeps_a_valid_configuration_valid() {
+        let mut valid = editor(FILE);
+        for (name, setting) in [
+            ("anyone", Setting::Option("id", "7")),
+            ("phone", Setting::Option("id", "4711")),
+            ("phone", Setting::Option("key", "x")),
+        ] {
+            assert!(
+                matches!(valid.append_section("peer", name, &[setting]), Err(Error::Config(_))),
+                "{name}"
+            );
+        }
+        assert!(matches!(valid.set_option("host", "alice", "access", "alow"), Err(Error::Config(_))));
+        assert_eq!(valid.text(), FILE);
+        editor(&format!("{FILE}\toption qeue 1\n")).delete_section("peer", "laptop").unwrap();
     }
 
     #[test]

@@ -25,8 +25,8 @@ use crate::atomic::{self, Mode};
 use crate::error::{Error, shown};
 use crate::name::is_section_name;
 
-/// The largest key file that is read: every id, with long names.
-const MAX_FILE: u64 = 8 << 20;
+/// The largest key file that is read: room for 10,000 keys.
+const MAX_FILE: u64 = 1 << 20;
 const HEADER: &str = "# Keys of natf: NAME ID KEY. Keep them secret; the file's mode must be 0600.\n";
 
 /// A key that a node and a router share: 256 bits. It is wiped when dropped and never shown by `Debug`.
@@ -228,10 +228,14 @@ fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
     if mode & 0o077 != 0 {
         return Err(Error::KeyFileMode { path: path.to_owned(), mode });
     }
-    // One byte more than there is, so that reading never moves the text.
+    // Room for all of it at once: a text that grows leaves copies of keys behind.
     let room = usize::try_from(status.len().min(MAX_FILE)).unwrap_or_default().saturating_add(64);
     let mut text = Zeroizing::new(String::with_capacity(room));
-    file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| Error::io(path, "read the keys", error))?;
+    let length = file.take(MAX_FILE + 1).read_to_string(&mut text);
+    let length = length.map_err(|error| Error::io(path, "read the keys", error))?;
+    if u64::try_from(length).is_ok_and(|length| length > MAX_FILE) {
+        return Err(Error::io(path, "read the keys", ErrorKind::FileTooLarge.into()));
+    }
     Ok(Some(text))
 }
 
@@ -319,6 +323,13 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn refuses_a_file_that_is_too_large_instead_of_reading_half_of_it() {
+        let scratch = Scratch::new();
+        let path = file(&scratch, &"#\n".repeat(600_000), 0o600);
+        assert!(KeyFile::load(&path).unwrap_err().to_string().contains("file too large"));
     }
 
     #[test]
