@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Runs the scenarios in tests/netns (all, or those named), each in a lab of its own and with a time limit.
+# Last line: N passed, N failed, N skipped. Fails if one failed.
+#   run-netns.sh [NAME...]     NATF_BIN = where the daemons are     SCENARIO_SECONDS = time limit (120)
+set -euo pipefail
+
+tests=$(cd "$(dirname "$0")" && pwd)
+limit=${SCENARIO_SECONDS:-120}
+passed=0 failed=0 skipped=0 running= failures=()
+
+scenarios=()
+if (($#)); then
+	for name; do scenarios+=("$tests/netns/${name%.sh}.sh"); done
+else
+	for file in "$tests"/netns/*.sh; do
+		[[ $file == */lib.sh ]] || scenarios+=("$file")
+	done
+fi
+
+# A scenario cleans up after itself; this is for one that was killed.
+clean() {
+	[[ -z $running ]] || kill "$running" 2>/dev/null || true
+	[[ -z ${NATF_LAB:-} ]] || "$tests/lab/lab.sh" down || true
+}
+trap clean EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+for scenario in "${scenarios[@]}"; do
+	name=$(basename "$scenario" .sh)
+	[[ -e $scenario ]] || {
+		echo "no scenario '$name' in tests/netns" >&2
+		exit 2
+	}
+	echo "== $name"
+	begin=$SECONDS status=0
+	export NATF_LAB=natf$$
+	# In the background, so that a signal to this script is handled at once.
+	timeout --kill-after=20 "$limit" bash "$scenario" </dev/null &
+	running=$!
+	wait $running || status=$?
+	running=
+	"$tests/lab/lab.sh" down
+	case $status in
+	0) passed=$((passed + 1)) word=passed ;;
+	77) skipped=$((skipped + 1)) word=skipped ;;
+	124 | 137) failed=$((failed + 1)) failures+=("$name") word="FAILED (time limit ${limit} s)" ;;
+	*) failed=$((failed + 1)) failures+=("$name") word="FAILED (status $status)" ;;
+	esac
+	echo "== $name: $word, $((SECONDS - begin)) s"
+	echo
+done
+
+if ((failed)); then echo "failed: ${failures[*]}"; fi
+echo "$passed passed, $failed failed, $skipped skipped"
+((failed == 0))
