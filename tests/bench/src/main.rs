@@ -1,0 +1,33 @@
+//! `natf-bench`: asks a NAT-f router for mappings as fast as it answers, and opens TCP connections, and says in one
+//! line of JSON how long that took. `natf.py` beside it builds the namespaces and calls this.
+
+mod connect;
+mod requests;
+
+use std::{error::Error, net::SocketAddrV4};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const USAGE: &str = "usage: natf-bench rate|latency ROUTER SOURCE KEY-HEX KEY-ID COUNT FIRST-FLOW
+       natf-bench connect ADDRESS:PORT ADDRESS:PORT COUNT
+       natf-bench accept ADDRESS:PORT";
+
+fn main() -> Outcome {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["rate", settings @ ..] => requests::rate(&requests::Settings::parse(settings).ok_or(USAGE)?),
+        ["latency", settings @ ..] => requests::latency(&requests::Settings::parse(settings).ok_or(USAGE)?),
+        ["connect", one, other, count] => {
+            connect::compare(one.parse::<SocketAddrV4>()?, other.parse()?, count.parse()?)
+        }
+        ["accept", at] => connect::accept(at.parse()?),
+        _ => Err(USAGE.into()),
+    }
+}
+
+/// Median of microseconds; 0 where there is none.
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_unstable_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(0.0)
+}
