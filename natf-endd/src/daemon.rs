@@ -32,30 +32,28 @@ pub struct Daemon {
 /// # Errors
 /// What is wrong with the files, and what the kernel refuses.
 pub fn run(places: Places) -> Result<ExitCode, Error> {
-    smol::block_on(async {
-        let configured = configured(&places)?;
-        if !configured.end.enabled {
-            return Err(Error::Refused(format!(
-                "{}: option enabled of the section 'config end' is 0",
-                places.config.display()
-            )));
-        }
-        // Before anything of a daemon that runs already is replaced.
-        let listener = control::listen(&places.socket())?;
-        let setup = Setup { configured, role: Role::Host, state_file: places.relations() };
-        let service = Rc::new(Service::start(setup)?);
-        let daemon = Rc::new(Daemon { service, places, started: Instant::now() });
-        log::info!("serving names of {}", daemon.domains());
-        let service = async { Ok(daemon.service.run().await?) };
-        let control = async {
-            control::serve(&daemon, listener).await;
-            Ok(())
-        };
-        let ended = or(service, or(control, daemon.signals())).await;
-        daemon.service.stop();
-        let _gone = std::fs::remove_file(daemon.places.socket());
-        ended.map(|()| ExitCode::SUCCESS)
-    })
+    let configured = configured(&places)?;
+    if !configured.end.enabled {
+        return Err(Error::Refused(format!(
+            "{}: option enabled of the section 'config end' is 0",
+            places.config.display()
+        )));
+    }
+    // Before anything of a daemon that runs already is replaced.
+    let listener = control::listen(&places.socket())?;
+    let setup = Setup { configured, role: Role::Host, state_file: places.relations() };
+    let service = Rc::new(Service::start(setup)?);
+    let daemon = Rc::new(Daemon { service, places, started: Instant::now() });
+    log::info!("serving names of {}", daemon.domains());
+    let control = async {
+        control::serve(&daemon, listener).await;
+        Ok(())
+    };
+    let ended = daemon.service.drive(or(control, daemon.signals()));
+    daemon.service.stop();
+    let _gone = std::fs::remove_file(daemon.places.socket());
+    ended??;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Daemon {

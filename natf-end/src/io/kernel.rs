@@ -32,6 +32,8 @@ use crate::{
 
 /// Of first packets only the headers are needed.
 const COPY_RANGE: u16 = 128;
+/// Packets that one read takes at most.
+const BATCH: usize = 32;
 /// Packets that may wait for a verdict, among them those that the engine holds.
 const QUEUE_LENGTH: u32 = 2048;
 /// The kernel's element outlives the engine's belief in it, so that a packet is never let go in vain.
@@ -59,15 +61,10 @@ pub struct Kernel {
     number: u16,
     verdicts: Vec<(u32, Verdict)>,
     errands: Vec<Errand>,
+    /// When this turn began, and which step with it.
+    started: Option<(Instant, Step)>,
     ident: u16,
     sequence: u16,
-}
-
-/// What a turn achieved, for the times of the steps (N17).
-#[derive(Default)]
-struct Achieved {
-    sent: bool,
-    released: bool,
 }
 
 impl Kernel {
@@ -86,6 +83,7 @@ impl Kernel {
             number,
             verdicts: Vec::new(),
             errands: Vec::new(),
+            started: None,
             ident: u16::try_from(SystemRandom::new()?.below(1 << 16)).unwrap_or_default(),
             sequence: 0,
         };
@@ -98,7 +96,16 @@ impl Kernel {
     /// # Errors
     /// Where `nft` or the kernel refuses.
     pub fn apply(&mut self, rules: &Rules) -> Result<(), Error> {
-        self.ruleset.apply_script(TABLE, &render(rules))?;
+        match self.ruleset.apply_script(TABLE, &render(rules)) {
+            // The helper is a module of its own, which may not be there.
+            Err(KernelError::Nft { .. }) if rules.ftp => {
+                self.ruleset.apply_script(TABLE, &render(&Rules { ftp: false, ..rules.clone() }))?;
+                log::warn!(
+                    "the kernel has no FTP helper: passive FTP needs a mapping for every data port (install kmod-nf-nathelper)"
+                );
+            }
+            applied => applied?,
+        }
         self.ruleset.write_queue_rule(TABLE, QUEUE_CHAIN, self.number)?;
         Ok(())
     }
@@ -149,47 +156,51 @@ impl Kernel {
         std::mem::take(&mut self.errands)
     }
 
-    /// Takes the held packets that wait, at most one batch, through the engine; returns how many there were.
+    /// Takes the held packets that wait through the engine.
     ///
     /// # Errors
     /// Where the queue itself fails.
-    pub fn take_packets(
-        &mut self,
-        now: Instant,
-        engine: &mut Engine,
-        relations: &mut RelationTable,
-    ) -> Result<usize, Error> {
-        let Self { queue, verdicts, .. } = self;
-        let taken = queue.recv_batch(|packet| match first_packet(packet.payload) {
-            Some((flow, start)) => {
-                let address = *flow.destination.ip();
-                let dial = relations.relation(address).and_then(|relation| Dial::of(relation, now));
-                relations.touch(address, now);
-                engine.handle_first_packet(now, PacketId(packet.id), flow, start, dial);
-            }
-            // The chain behind rejects it.
-            None => verdicts.push((packet.id, Verdict::Accept)),
-        })?;
-        let achieved = self.carry_out(now, engine)?;
-        if achieved.sent {
-            engine.steps.record(Step::NegotiationStart, now.elapsed());
-        }
-        Ok(taken)
-    }
-
-    /// Takes the answers that wait through the engine.
-    ///
-    /// # Errors
-    /// Where a socket or the kernel fails.
-    pub fn take_answers(&mut self, engine: &mut Engine) -> Result<(), Error> {
+    pub fn take_packets(&mut self, engine: &mut Engine, relations: &mut RelationTable) -> Result<(), Error> {
         loop {
             let now = Instant::now();
-            match self.echo.recv_from()? {
-                Some(reply) => engine.handle_datagram(now, reply.source, Carrier::Icmp, reply.payload),
-                None => break,
+            let Self { queue, verdicts, .. } = self;
+            let taken = queue.recv_batch(|packet| match first_packet(packet.payload) {
+                Some((flow, start)) => {
+                    let address = *flow.destination.ip();
+                    let dial = relations.relation(address).and_then(|relation| Dial::of(relation, now));
+                    relations.touch(address, now);
+                    engine.handle_first_packet(now, PacketId(packet.id), flow, start, dial);
+                }
+                // The chain behind rejects it.
+                None => verdicts.push((packet.id, Verdict::Accept)),
+            })?;
+            self.started = Some((now, Step::NegotiationStart));
+            self.carry_out(now, engine)?;
+            if taken < BATCH {
+                return Ok(());
             }
-            self.release(now, engine)?;
         }
+    }
+
+    /// Takes the answers that wait at the ICMP carrier through the engine.
+    ///
+    /// # Errors
+    /// Where the socket or the kernel fails.
+    pub fn take_echoes(&mut self, engine: &mut Engine) -> Result<(), Error> {
+        loop {
+            let now = Instant::now();
+            let Some(reply) = self.echo.recv_from()? else { return Ok(()) };
+            engine.handle_datagram(now, reply.source, Carrier::Icmp, reply.payload);
+            self.started = Some((now, Step::Release));
+            self.carry_out(now, engine)?;
+        }
+    }
+
+    /// Takes the answers that wait at the UDP carrier through the engine.
+    ///
+    /// # Errors
+    /// Where the kernel fails.
+    pub fn take_datagrams(&mut self, engine: &mut Engine) -> Result<(), Error> {
         let mut bytes = [0; MESSAGE_LEN + 1];
         loop {
             let now = Instant::now();
@@ -198,21 +209,14 @@ impl Kernel {
                     let message = bytes.get(..length).unwrap_or_default();
                     engine.handle_datagram(now, *from.ip(), Carrier::Udp(from.port()), message);
                 }
-                Ok(_) => {}
+                Ok(_) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // What a router's firewall said about an earlier datagram: the next try will show.
                 Err(_) => continue,
             }
-            self.release(now, engine)?;
+            self.started = Some((now, Step::Release));
+            self.carry_out(now, engine)?;
         }
-    }
-
-    fn release(&mut self, now: Instant, engine: &mut Engine) -> Result<(), Error> {
-        let achieved = self.carry_out(now, engine)?;
-        if achieved.released {
-            engine.steps.record(Step::Release, now.elapsed());
-        }
-        Ok(())
     }
 
     /// Does what has become due, or what another event left to do.
@@ -221,7 +225,8 @@ impl Kernel {
     /// Where the kernel can no longer be reached.
     pub fn turn(&mut self, now: Instant, engine: &mut Engine) -> Result<(), Error> {
         engine.handle_timeout(now);
-        self.carry_out(now, engine).map(drop)
+        self.started = None;
+        self.carry_out(now, engine)
     }
 
     /// Hands over what the kernel still translates, as after a restart.
@@ -247,12 +252,13 @@ impl Kernel {
     }
 
     /// Carries out what the engine wants, until it wants nothing more; verdicts leave together, in their order.
-    fn carry_out(&mut self, now: Instant, engine: &mut Engine) -> Result<Achieved, Error> {
-        let mut achieved = Achieved::default();
+    ///
+    /// The steps (N17) end where the kernel gets the request or the verdict: what follows is the network's time.
+    fn carry_out(&mut self, now: Instant, engine: &mut Engine) -> Result<(), Error> {
         while let Some(output) = engine.poll_output() {
             match output {
                 Output::Send { carrier, to, bytes, .. } => {
-                    achieved.sent = true;
+                    self.measure(Step::NegotiationStart, engine);
                     self.send(carrier, to, bytes.as_slice());
                 }
                 Output::Translate { flow, to, source } => {
@@ -260,7 +266,7 @@ impl Kernel {
                     engine.handle_translated(now, &flow, result);
                 }
                 Output::Release { packets } => {
-                    achieved.released = true;
+                    self.measure(Step::Release, engine);
                     self.verdicts.extend(packets.into_iter().map(|packet| (packet.0, Verdict::Accept)));
                 }
                 Output::Refuse { packets, .. } => {
@@ -281,7 +287,14 @@ impl Kernel {
             self.queue.verdicts(&self.verdicts)?;
             self.verdicts.clear();
         }
-        Ok(achieved)
+        Ok(())
+    }
+
+    /// Notes the time of a step that ends now, if it is the one that began with this turn.
+    fn measure(&mut self, step: Step, engine: &mut Engine) {
+        if let Some((start, _)) = self.started.take_if(|(_, started)| *started == step) {
+            engine.steps.record(step, start.elapsed());
+        }
     }
 
     fn send(&mut self, carrier: Carrier, to: Ipv4Addr, bytes: &[u8]) {

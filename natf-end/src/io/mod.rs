@@ -12,6 +12,7 @@ pub mod random;
 pub mod ruleset;
 pub mod settings;
 
+pub mod drive;
 pub mod kernel;
 pub mod routes;
 

@@ -3,8 +3,9 @@
 
 use std::{
     cell::RefCell,
+    io,
     net::Ipv4Addr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -12,9 +13,10 @@ use std::{
 use smol::{Async, Timer, channel, future::or};
 
 use super::{
+    drive::Source,
     kernel::{Errand, Kernel},
     routes::Routes,
-    ruleset::Rules,
+    ruleset::{Rules, TABLE},
 };
 use crate::{
     dns::{Homes, Names, Ours},
@@ -54,6 +56,7 @@ pub struct Node {
     routes: Option<Routes>,
     homes: Rc<Homes>,
     rules: Rules,
+    table_look: Instant,
     wake: channel::Sender<()>,
     woken: channel::Receiver<()>,
 }
@@ -73,7 +76,8 @@ impl Node {
         let (wake, woken) = channel::bounded(1);
         let (homes, rules) = (Rc::new(settings.homes), settings.rules);
         let routes = if rules.lan.is_empty() { Some(Routes::open()?) } else { None };
-        let mut node = Self { engine, relations, kernel, routes, homes, rules, wake, woken };
+        let table_look = now + TABLE_LOOK;
+        let mut node = Self { engine, relations, kernel, routes, homes, rules, table_look, wake, woken };
         node.align_routes();
         Ok(node)
     }
@@ -155,6 +159,33 @@ impl Node {
         }
     }
 
+    /// Takes what is readable, in the order of [`Source::descriptors`], and what has become due.
+    ///
+    /// # Errors
+    /// Where the queue, a socket or the table can no longer be used.
+    pub fn turn(&mut self, readable: &[bool]) -> Result<Vec<Errand>, Error> {
+        let Self { engine, relations, kernel, rules, table_look, .. } = self;
+        let is_readable = |index: usize| readable.get(index).copied().unwrap_or_default();
+        if is_readable(1) {
+            kernel.take_echoes(engine)?;
+        }
+        if is_readable(2) {
+            kernel.take_datagrams(engine)?;
+        }
+        if is_readable(0) {
+            kernel.take_packets(engine, relations)?;
+        }
+        let now = Instant::now();
+        kernel.turn(now, engine)?;
+        if now >= *table_look {
+            *table_look = now + TABLE_LOOK;
+            if kernel.restore_table(rules)? {
+                log::warn!("another program removed the table ip {TABLE}; it is written again");
+            }
+        }
+        Ok(kernel.take_errands())
+    }
+
     /// Makes the loop look at the engine.
     pub fn wake(&self) {
         // Where the channel is full, the loop is about to look anyway.
@@ -198,77 +229,53 @@ impl Names for Node {
     }
 }
 
-/// What the loop woke up for.
-enum Event {
-    Packets,
-    Answers,
-    Clock,
-    Table,
+impl Source for Node {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.kernel.queue().as_fd(), self.kernel.echo().as_fd(), self.kernel.udp().as_fd()]
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.engine.poll_timeout().map_or(self.table_look, |timeout| timeout.min(self.table_look)))
+    }
 }
 
-/// Serves the node until something fails for good; `errand` does what takes longer.
+/// Serves the node inside of a foreign loop until something fails for good; `errand` does what takes longer.
 ///
 /// # Errors
 /// Where the queue, a socket or the table can no longer be used.
 pub async fn run(node: &Rc<RefCell<Node>>, mut errand: impl FnMut(Errand)) -> Result<(), Error> {
-    let (queue, echo, udp, woken) = {
+    let (watched, woken) = {
         let node = node.borrow();
-        let kernel = &node.kernel;
-        (watched(kernel.queue())?, watched(kernel.echo())?, watched(kernel.udp())?, node.woken.clone())
+        let watched: Vec<_> = node.descriptors().into_iter().map(watched).collect::<Result<_, _>>()?;
+        (watched, node.woken.clone())
     };
-    let mut table = Instant::now() + TABLE_LOOK;
-    // Packets may have come before the first wait.
-    let mut event = Event::Packets;
     loop {
-        let errands = take(node, &event)?;
-        errands.into_iter().for_each(&mut errand);
-        let deadline = node.borrow().engine.poll_timeout();
-        let packets = async { queue.readable().await.map(|()| Event::Packets) };
-        let answers = async { or(echo.readable(), udp.readable()).await.map(|()| Event::Answers) };
-        let clock = async {
-            let due = async {
-                let _due = deadline.map_or_else(Timer::never, Timer::at).await;
-            };
-            let woken = async {
-                let _woken = woken.recv().await;
-            };
-            or(due, woken).await;
-            Ok(Event::Clock)
+        // What is readable is not told apart: a look costs less than to find out.
+        node.borrow_mut().turn(&[true; 3])?.into_iter().for_each(&mut errand);
+        let deadline = node.borrow().deadline();
+        let readable = any(&watched);
+        let due = async {
+            let _due = deadline.map_or_else(Timer::never, Timer::at).await;
+            Ok(())
         };
-        let look = async {
-            Timer::at(table).await;
-            Ok(Event::Table)
+        let woken = async {
+            let _woken = woken.recv().await;
+            Ok(())
         };
-        event = or(or(answers, packets), or(clock, look))
-            .await
-            .map_err(Error::io("wait for packets and answers"))?;
-        if matches!(event, Event::Table) {
-            table = Instant::now() + TABLE_LOOK;
-        }
+        or(readable, or(due, woken)).await.map_err(Error::io("wait for packets and answers"))?;
     }
 }
 
-fn take(node: &Rc<RefCell<Node>>, event: &Event) -> Result<Vec<Errand>, Error> {
-    let mut node = node.borrow_mut();
-    let Node { engine, relations, kernel, rules, .. } = &mut *node;
-    match event {
-        Event::Packets => drop(kernel.take_packets(Instant::now(), engine, relations)?),
-        Event::Answers => kernel.take_answers(engine)?,
-        Event::Clock => kernel.turn(Instant::now(), engine)?,
-        Event::Table => {
-            if kernel.restore_table(rules)? {
-                log::warn!(
-                    "another program removed the table ip {}; it is written again",
-                    super::ruleset::TABLE
-                );
-            }
-        }
+/// Waits until one of the descriptors is readable.
+async fn any(watched: &[Async<OwnedFd>]) -> io::Result<()> {
+    match watched {
+        [first, second, third] => or(first.readable(), or(second.readable(), third.readable())).await,
+        _ => smol::future::pending().await,
     }
-    Ok(kernel.take_errands())
 }
 
 /// A second descriptor for the reactor, so that the object itself stays usable.
-fn watched(object: &impl AsFd) -> Result<Async<OwnedFd>, Error> {
-    let open = || Async::new_nonblocking(object.as_fd().try_clone_to_owned()?);
+fn watched(object: BorrowedFd<'_>) -> Result<Async<OwnedFd>, Error> {
+    let open = || Async::new_nonblocking(object.try_clone_to_owned()?);
     open().map_err(Error::io("wait for a socket"))
 }

@@ -16,6 +16,8 @@ pub const QUEUE_CHAIN: &str = "to_daemon";
 pub const VAT: &str = "vat";
 /// The map of translated sources, of a gateway.
 pub const SOURCE: &str = "source";
+/// The helper that finds FTP's data connections.
+const FTP: &str = "ftp";
 
 const KEY: &str =
     "ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service : ipv4_addr . inet_service";
@@ -28,6 +30,9 @@ pub struct Rules {
     pub prefix: VirtualPrefix,
     /// Devices of the LAN that is served (N12); empty: this host's own packets.
     pub lan: Vec<String>,
+    /// Whether the kernel's helper follows FTP control connections (N16); without it passive mode needs a mapping
+    /// for every data port.
+    pub ftp: bool,
 }
 
 /// The table in nft's own language, to be applied as it stands: it replaces a former one in the same transaction.
@@ -35,6 +40,9 @@ pub struct Rules {
 /// The chain [`QUEUE_CHAIN`] is left empty: its rule takes another form on kernels without the `queue` statement.
 pub fn render(rules: &Rules) -> String {
     let mut chains = String::new();
+    if rules.ftp {
+        let _ = write!(chains, "\n    ct helper {FTP} {{\n        type \"ftp\" protocol tcp\n    }}\n");
+    }
     if rules.lan.is_empty() {
         render_host(&mut chains, rules);
     } else {
@@ -57,10 +65,16 @@ table ip {TABLE} {{
     )
 }
 
-/// Packets that conntrack has a translation for are not first packets, even while no answer has come.
-fn catch(prefix: VirtualPrefix) -> String {
+/// Packets that conntrack has a translation for are not first packets, even while no answer has come. A helper has to
+/// be there before the flow is confirmed.
+fn catch(rules: &Rules, from: &str) -> String {
+    let prefix = rules.prefix;
+    let helper = match rules.ftp {
+        true => format!("{from}ip daddr {prefix} tcp dport 21 ct helper set \"{FTP}\"\n        "),
+        false => String::new(),
+    };
     format!(
-        "ip daddr {prefix} meta l4proto {{ tcp, udp }} ct state new ct status & dnat == 0 jump {QUEUE_CHAIN}"
+        "{helper}{from}ip daddr {prefix} meta l4proto {{ tcp, udp }} ct state new ct status & dnat == 0 jump {QUEUE_CHAIN}"
     )
 }
 
@@ -85,7 +99,7 @@ fn render_host(out: &mut String, rules: &Rules) {
         ip daddr {prefix} counter reject with icmp port-unreachable
     }}
 ",
-        catch(prefix)
+        catch(rules, "")
     );
 }
 
@@ -103,7 +117,7 @@ fn render_gateway(out: &mut String, rules: &Rules) {
 
     chain hold {{
         type filter hook prerouting priority mangle; policy accept;
-        iifname {{ {} }} {}
+        {}
     }}
 
     chain translate {{
@@ -122,8 +136,7 @@ fn render_gateway(out: &mut String, rules: &Rules) {
         ip daddr {prefix} counter reject with icmp port-unreachable
     }}
 ",
-        devices.join(", "),
-        catch(prefix)
+        catch(rules, &format!("iifname {{ {} }} ", devices.join(", ")))
     );
 }
 
@@ -132,7 +145,8 @@ mod tests {
     use super::*;
 
     fn rules(lan: &[&str]) -> Rules {
-        Rules { prefix: VirtualPrefix::DEFAULT, lan: lan.iter().map(|device| (*device).to_owned()).collect() }
+        let lan = lan.iter().map(|device| (*device).to_owned()).collect();
+        Rules { prefix: VirtualPrefix::DEFAULT, lan, ftp: true }
     }
 
     #[test]
@@ -153,6 +167,17 @@ mod tests {
         assert!(text.contains("iifname { \"br-lan\", \"br-guest\" } ip daddr 240.0.0.0/8"));
         assert!(text.contains("hook forward") && text.contains("map @source"));
         assert!(!text.contains("hook output"));
+    }
+
+    #[test]
+    fn n16_ftp_has_its_helper_before_the_first_packet_is_held() {
+        let first = |text: &str, word: &str| text.find(word).unwrap();
+        for lan in [&[][..], &["br-lan"]] {
+            let text = render(&rules(lan));
+            let helper = first(&text, "ip daddr 240.0.0.0/8 tcp dport 21 ct helper set \"ftp\"");
+            assert!(first(&text, "ct helper ftp {") < helper && helper < first(&text, "jump to_daemon"));
+            assert!(!render(&Rules { ftp: false, ..rules(lan) }).contains("helper"));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    future::Future,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
     os::fd::AsFd as _,
     path::PathBuf,
@@ -22,6 +23,7 @@ use smol::{Async, LocalExecutor, Timer, channel, future::or};
 
 use super::{
     dns_proxy::{DnsProxy, ProxySettings},
+    drive::drive,
     kernel::Errand,
     node::{self, Node, NodeSettings},
     random::SystemRandom,
@@ -117,17 +119,42 @@ impl Service {
         })
     }
 
-    /// Works until something fails for good.
+    /// Works inside of a foreign loop until something fails for good.
     ///
     /// # Errors
     /// Where the kernel's objects can no longer be used.
     pub async fn run(self: &Rc<Self>) -> Result<(), Error> {
         let node = node::run(&self.node, |errand| self.errand(errand));
+        self.executor.run(or(node, self.tasks())).await
+    }
+
+    /// Is the loop of this thread until `main` ends or something fails for good.
+    ///
+    /// # Errors
+    /// Where the kernel's objects can no longer be used.
+    pub fn drive<T>(self: &Rc<Self>, main: impl Future<Output = T>) -> Result<T, Error> {
+        let service = self.clone();
+        let tasks = self.executor.spawn(async move { service.tasks().await });
+        let main = async { Ok(main.await) };
+        let failed = async {
+            tasks.await?;
+            smol::future::pending().await
+        };
+        let turn = |readable: &[bool]| {
+            let errands = self.node.borrow_mut().turn(readable)?;
+            errands.into_iter().for_each(|errand| self.errand(errand));
+            Ok(())
+        };
+        drive(self.executor.run(or(main, failed)), |wait| wait(&*self.node.borrow()), turn)?
+    }
+
+    /// DNS, files, network.
+    async fn tasks(&self) -> Result<(), Error> {
         let files = async {
             or(self.proxy.run(), self.upkeep()).await;
             Ok(())
         };
-        self.executor.run(or(node, or(files, self.watch_network()))).await
+        or(files, self.watch_network()).await
     }
 
     /// Domains of the homes.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Everything that a node takes from its files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Configured {
     /// The section `config end`.
     pub end: EndSettings,
@@ -48,7 +48,7 @@ impl Configured {
 
     /// What the nftables table depends on.
     pub fn rules(&self) -> Rules {
-        Rules { prefix: self.prefix, lan: self.end.lan.clone() }
+        Rules { prefix: self.prefix, lan: self.end.lan.clone(), ftp: true }
     }
 
     /// For homes without key.
