@@ -275,6 +275,22 @@ class Queue(Netlink):
         self.sock.send(self.message(3, 1, 0, attr(2, struct.pack("!II", what, ident)), family=0, res=self.num))
 
 
+def element(link, name, key, data=None, millis=10_000, delete=False):
+    """Adds (or deletes) one element of a set or map of `ip natf_end`, in one batch on an open socket."""
+    parts = nest(1, attr(1, key)) + (nest(2, attr(1, data)) if data else b"") + (b"" if delete else attr(4, struct.pack("!Q", millis)))
+    body = attr(1, b"natf_end\0") + attr(2, name.encode() + b"\0") + nest(3, nest(1, parts))
+    kind, flags = (14, ACK) if delete else (12, ACK | CREATE)
+    link.sock.send(link.message(0, 16, 0, b"", family=0, res=10) + link.message(10, kind, flags, body) + link.message(0, 17, 0, b"", family=0, res=10))
+    for kind, _, body in messages(link.sock.recv(4096)):
+        error = -struct.unpack_from("=i", body)[0] if kind == 2 else 0
+        assert error == 0, f"element: {os.strerror(error)}"
+
+
+def flow_key(src, proto, sport, dst, dport):
+    """The key bytes of `saddr . l4proto . sport . daddr . dport`: every field padded to four."""
+    return socket.inet_aton(src) + struct.pack("!B3xH2x", proto, sport) + socket.inet_aton(dst) + struct.pack("!H2x", dport)
+
+
 def ports(packet):
     """(source, sport, destination, dport) of an IPv4 packet."""
     head = (packet[0] & 15) * 4
