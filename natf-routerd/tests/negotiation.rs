@@ -137,8 +137,8 @@ impl World {
     fn work(&mut self) {
         while let Some(output) = self.router.poll_output() {
             match output {
-                Output::Insert { id, entry, .. } => {
-                    let result = self.insert(entry);
+                Output::Insert { id, entry, keep_source, .. } => {
+                    let result = self.insert(entry, keep_source);
                     self.router.handle_inserted(self.now, id, &entry, result);
                 }
                 Output::Renew { id, entry, .. } => {
@@ -164,12 +164,12 @@ impl World {
         }
     }
 
-    fn insert(&mut self, entry: Entry) -> Inserted {
+    fn insert(&mut self, entry: Entry, keep_source: bool) -> Inserted {
         let reply = |entry: &Entry| (entry.transport, entry.inside, entry.source);
         if self.full {
             return Inserted::Refused;
         }
-        let clash = self.entries.values().any(|other| reply(other) == reply(&entry));
+        let clash = keep_source && self.entries.values().any(|other| reply(other) == reply(&entry));
         if clash || self.taken.contains(&entry.mapped.port()) || self.entries.contains_key(&key(&entry)) {
             return Inserted::Taken;
         }
@@ -276,6 +276,21 @@ fn n7_a_port_that_somebody_else_has_is_passed_over() {
     let grant = world.ask(&request("alice", 2, 80)).unwrap().outcome.unwrap();
     assert_eq!(grant.mapped.port(), first + 6);
     assert_eq!(world.counter("port_taken"), 5);
+}
+
+#[test]
+fn a_source_that_another_flow_uses_towards_the_host_is_mapped_all_the_same() {
+    let mut world = World::new();
+    let forward = Entry {
+        transport: Transport::Tcp,
+        source: SocketAddrV4::new(G1, 40000),
+        mapped: SocketAddrV4::new(G2, 8080),
+        inside: SocketAddrV4::new(P1, 80),
+        peer: KeyId(0),
+    };
+    world.entries.insert(key(&forward), forward);
+    assert!(world.ask(&request("alice", 40000, 80)).unwrap().outcome.is_ok());
+    assert_eq!(world.entries.len(), 2);
 }
 
 #[test]

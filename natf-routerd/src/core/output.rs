@@ -98,6 +98,9 @@ pub enum Output {
         entry: Entry,
         /// Seconds that the entry waits for the first packet.
         timeout: Duration,
+        /// True: the host sees `G1:s`, or the kernel refuses. False: where another flow has `G1:s` towards this host,
+        /// the kernel shows the host another port of G1.
+        keep_source: bool,
     },
     /// The EN asked again: make sure that the entry lives and waits for `timeout` more if it is still unused; tell
     /// the result by `handle_inserted`.

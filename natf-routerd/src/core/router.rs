@@ -340,7 +340,7 @@ impl Router {
         let timeout = self.limits.pending;
         self.outputs.push_back(match kind {
             MappingKind::AwaitsFirstPacket => Output::Await { id, element: awaited(&mapping), timeout },
-            _ => Output::Insert { id, entry: entry(&mapping), timeout },
+            _ => Output::Insert { id, entry: entry(&mapping), timeout, keep_source: true },
         });
         Ok(())
     }
@@ -444,7 +444,9 @@ impl Router {
                 let question = Question { tries: question.tries + 1, ..question };
                 self.waiting.insert(id, Waiting::Answer(question));
                 let entry = entry(&Mapping { mapped, ..*mapping });
-                self.outputs.push_back(Output::Insert { id, entry, timeout: self.limits.pending });
+                // Somebody may have this port, or this source towards this host: a static forward, say.
+                let (timeout, keep_source) = (self.limits.pending, false);
+                self.outputs.push_back(Output::Insert { id, entry, timeout, keep_source });
             }
             None => {
                 self.discard(now, id);
@@ -488,7 +490,8 @@ impl Router {
         self.mappings.update(id, |mapping| mapping.source = source);
         self.waiting.insert(id, Waiting::FirstPacket(packet));
         let entry = entry(&Mapping { source, ..mapping });
-        self.outputs.push_back(Output::Insert { id, entry, timeout: self.limits.pending });
+        let (timeout, keep_source) = (self.limits.pending, true);
+        self.outputs.push_back(Output::Insert { id, entry, timeout, keep_source });
     }
 
     fn handle_end(&mut self, now: Now, arrival: &Arrival, peer: KeyId, counter: u64, request: &EndRequest) {

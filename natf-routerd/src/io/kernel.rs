@@ -34,6 +34,15 @@ const AWAITING: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset
 /// First half of our conntrack label: tells our entries from all others after a restart.
 const LABEL_MARK: [u8; 2] = *b"Nf";
 
+/// An insert that stands in line.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    id: MappingId,
+    entry: Entry,
+    timeout: Duration,
+    keep_source: bool,
+}
+
 /// The kernel objects of a router: queue, conntrack table, raw socket, set of awaited packets.
 pub struct Kernel {
     queue: Queue,
@@ -42,7 +51,7 @@ pub struct Kernel {
     elements: Elements,
     packets: PacketBatch,
     verdicts: Vec<(u32, Verdict)>,
-    inserts: Vec<(MappingId, Entry, Duration)>,
+    inserts: Vec<Pending>,
     results: Vec<Result<(), InsertError>>,
     helpers: bool,
     inside: Vec<u32>,
@@ -134,8 +143,8 @@ impl Kernel {
 
     fn carry_out_one(&mut self, now: Now, router: &mut Router, output: Output) -> Result<(), KernelError> {
         match output {
-            Output::Insert { id, entry, timeout } => {
-                self.inserts.push((id, entry, timeout));
+            Output::Insert { id, entry, timeout, keep_source } => {
+                self.inserts.push(Pending { id, entry, timeout, keep_source });
                 return Ok(());
             }
             Output::Send { arrival, message } => {
@@ -201,24 +210,23 @@ impl Kernel {
         if self.inserts.is_empty() {
             return Ok(());
         }
-        let batch: Vec<_> = self
-            .inserts
-            .iter()
-            .map(|(_, entry, timeout)| conntrack_insert(entry, *timeout, self.helpers))
-            .collect();
+        let batch: Vec<_> =
+            self.inserts.iter().map(|pending| conntrack_insert(pending, self.helpers)).collect();
         self.results.clear();
         let sent = self.conntrack.insert_batch(&batch, &mut self.results);
         let inserts = std::mem::take(&mut self.inserts);
         let answers = self.results.drain(..).map(Some).chain(std::iter::repeat(None));
         let mut without_helper = Vec::new();
-        for ((id, entry, timeout), answer) in inserts.iter().zip(answers) {
+        for (pending, answer) in inserts.iter().zip(answers) {
             match answer {
                 Some(Err(InsertError::Kernel(errno)))
-                    if NO_HELPER.contains(&errno) && wants_helper(entry) && self.helpers =>
+                    if NO_HELPER.contains(&errno) && wants_helper(&pending.entry) && self.helpers =>
                 {
-                    without_helper.push((*id, *entry, *timeout));
+                    without_helper.push(*pending);
                 }
-                answer => router.handle_inserted(now, *id, entry, inserted(entry, answer)),
+                answer => {
+                    router.handle_inserted(now, pending.id, &pending.entry, inserted(&pending.entry, answer))
+                }
             }
         }
         if !without_helper.is_empty() {
@@ -243,7 +251,8 @@ impl Kernel {
                 Ok(Inserted::Done)
             }
             None => {
-                let answer = self.conntrack.insert(&conntrack_insert(entry, timeout, self.helpers))?;
+                let pending = Pending { id: MappingId(0), entry: *entry, timeout, keep_source: true };
+                let answer = self.conntrack.insert(&conntrack_insert(&pending, self.helpers))?;
                 Ok(inserted(entry, Some(answer)))
             }
         }
@@ -369,13 +378,14 @@ fn flow(entry: &Entry) -> Flow {
     Flow { proto: entry.transport as u8, source: entry.source, destination: entry.mapped }
 }
 
-fn conntrack_insert(entry: &Entry, timeout: Duration, helpers: bool) -> Insert<'static> {
+fn conntrack_insert(pending: &Pending, helpers: bool) -> Insert<'static> {
+    let Pending { entry, timeout, keep_source, .. } = pending;
     Insert {
         original: flow(entry),
         dnat: Some(entry.inside),
-        // Left open, the kernel would give a clashing source another port instead of refusing the entry.
-        snat: Some(entry.source),
-        timeout,
+        // Left open, the kernel gives a clashing source another port instead of refusing the entry.
+        snat: keep_source.then_some(entry.source),
+        timeout: *timeout,
         label: Some(label(entry.peer)),
         helper: (helpers && wants_helper(entry)).then_some("ftp"),
     }
