@@ -6,6 +6,8 @@
 
 mod answer;
 mod ask;
+mod refuse;
+mod restore;
 mod watch;
 
 use std::{
@@ -20,7 +22,7 @@ use natf_proto::{Kind, MappingKind, Random, Transaction, Transport};
 use crate::{
     counters::{Counters, raise},
     exchange::Exchanges,
-    flow::{Dial, Flow, Home, PacketId, RestoredFlow},
+    flow::{Dial, Flow, Home, PacketId},
     flow_table::{Agreement, Entry, FlowTable, Live, State},
     negotiation::{Negotiation, Ping},
     outcome::{Carrier, Output, PingEvent, PingReport, Refusal, Translated},
@@ -32,10 +34,8 @@ use crate::{
 
 /// How long a VAT element stays in the kernel: only the first packet needs it, then connection tracking knows.
 pub const ELEMENT_LIFETIME: Duration = Duration::from_secs(5);
-/// How long a refusal is repeated without asking again.
-const REFUSAL_MEMORY: Duration = Duration::from_secs(2);
-/// Refusals remembered.
-const REFUSALS_MAX: usize = 1024;
+/// A SYN this soon after the release of another is the same one again, sent by a LAN host while it was held.
+const REPEATED_SYN: Duration = Duration::from_millis(100);
 /// How long the kernel may take for a VAT entry.
 const CONFIRMATION: Duration = Duration::from_secs(2);
 /// Ports that a gateway tries for one flow.
@@ -175,7 +175,7 @@ impl Engine {
                 hold(held, packet, self.limits, &mut self.held, &mut self.counters, &mut self.outputs)
             }
             // It was in the queue already when the packets before it were released.
-            State::Live(live) if !start && now < live.since + ELEMENT_LIFETIME => {
+            State::Live(live) if now < live.since + if start { REPEATED_SYN } else { ELEMENT_LIFETIME } => {
                 self.outputs.push_back(Output::Release { packets: vec![packet] });
                 raise(&mut self.counters.released);
             }
@@ -185,6 +185,8 @@ impl Engine {
                 let kept = (!start && !live.restored)
                     .then_some(entry.transaction)
                     .filter(|_| !self.role.is_gateway());
+                // The old element may still stand, and would carry the packet past a refusal.
+                self.outputs.push_back(Output::Withdraw { flow, to: live.agreement.mapped });
                 if kept.is_none() {
                     self.ask_end_once(now, flow);
                 }
@@ -296,36 +298,6 @@ impl Engine {
         self.handle_network_change(now, &[address]);
     }
 
-    /// Takes over what the kernel still translates after a restart; `dial` tells who is behind a virtual address.
-    pub fn restore(
-        &mut self,
-        now: Instant,
-        flows: impl IntoIterator<Item = RestoredFlow>,
-        mut dial: impl FnMut(Ipv4Addr) -> Option<Dial>,
-    ) {
-        for RestoredFlow { flow, mapped, source } in flows {
-            let known = dial(*flow.destination.ip());
-            let Some((dial, home)) =
-                known.and_then(|dial| Some((dial.clone(), self.homes.get(&dial.home)?.clone())))
-            else {
-                continue;
-            };
-            if self.flows.len() >= self.limits.flows || self.flows.get(&flow).is_some() {
-                continue;
-            }
-            let router = if dial.targets.contains(mapped.ip()) { *mapped.ip() } else { first(&dial.targets) };
-            let kind = Some(if mapped.ip().is_private() { MappingKind::Direct } else { MappingKind::Exact })
-                .filter(|_| home.keys.is_some() || mapped.port() != flow.destination.port());
-            let agreement = Agreement { router, carrier: Carrier::Icmp, mapped, kind };
-            let live = Live { agreement, since: now, replied: true, restored: true };
-            self.role.retake_source(&flow, source);
-            let entry = Entry::new(dial, home, Transaction(0), source, State::Live(live));
-            self.flows.insert(flow, entry);
-            self.flows.set_deadline(&flow, now + Duration::from_secs(1));
-            raise(&mut self.counters.flows_restored);
-        }
-    }
-
     /// Does what has become due.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(flow) = self.flows.pop_due(now) {
@@ -393,10 +365,7 @@ impl Engine {
             raise(&mut self.counters.unknown_address);
             return self.refuse_packet(packet, Refusal::UnknownAddress);
         };
-        if let Some((until, why)) = self.refusals.get(&(flow.transport, flow.destination))
-            && now < *until
-        {
-            let why = *why;
+        if let Some(why) = self.refused_before(now, &flow) {
             raise(&mut self.counters.refused_again);
             return self.refuse_packet(packet, why);
         }
@@ -434,13 +403,21 @@ impl Engine {
         let target = dial.targets.first().copied();
         let known_plain = home.keys.is_none()
             && !negotiation.awaits_targets
-            && target.is_some_and(|target| self.memory.is_not_capable(target, now));
+            && target.is_some_and(|target| self.is_plain(target, now));
         let transaction = kept.unwrap_or_else(|| Transaction(self.sealer.random.u64()));
         let state = State::Negotiating(Box::new(negotiation));
         self.flows.insert(flow, Entry::new(dial, home, transaction, source, state));
         match target {
             Some(target) if known_plain => self.go_plain(now, flow, target),
             _ => self.next_try(now, flow),
+        }
+    }
+
+    /// Whether a router without key is to be dialled itself at once.
+    fn is_plain(&self, router: Ipv4Addr, now: Instant) -> bool {
+        match self.silent {
+            Silent::Release => self.memory.is_not_capable(router, now),
+            Silent::Refuse => self.memory.has_mirrored(router, now),
         }
     }
 
@@ -464,69 +441,6 @@ impl Engine {
         let source = self.role.is_gateway().then_some(entry.source);
         self.outputs.push_back(Output::Translate { flow, to: agreement.mapped, source });
         self.flows.set_deadline(&flow, now + CONFIRMATION);
-    }
-
-    /// Ends whatever the flow is about, its held packets included.
-    fn refuse_flow(&mut self, now: Instant, flow: Flow, why: Refusal) {
-        let Some(entry) = self.remove(&flow) else { return };
-        match entry.state {
-            State::Negotiating(negotiation) => {
-                self.refuse_negotiation(now, &flow, &entry.dial, *negotiation, why);
-            }
-            State::Confirming { held, .. } => {
-                let negotiation = Negotiation::new(held, None);
-                self.refuse_negotiation(now, &flow, &entry.dial, negotiation, why);
-            }
-            State::Ending { ping: Some(ping), .. } => self.finish_ping(now, ping, PingEvent::EndUnconfirmed),
-            State::Live(_) | State::Ending { .. } => {}
-        }
-    }
-
-    fn refuse_negotiation(
-        &mut self,
-        now: Instant,
-        flow: &Flow,
-        dial: &Dial,
-        negotiation: Negotiation,
-        why: Refusal,
-    ) {
-        if let Some(ping) = negotiation.ping {
-            return self.finish_ping(now, ping, PingEvent::Refused(why));
-        }
-        let packets = negotiation.held;
-        log::warn!("{} {}/{}: {why}", dial.name, flow.transport, flow.destination.port());
-        self.held = self.held.saturating_sub(packets.len());
-        self.counters.refused = self.counters.refused.saturating_add(packets.len() as u64);
-        self.outputs.push_back(Output::Refuse { packets, why });
-        self.remember_refusal(now, flow, why);
-    }
-
-    /// A burst of connections does not flood the router that just refused the first of them.
-    fn remember_refusal(&mut self, now: Instant, flow: &Flow, why: Refusal) {
-        let passing = matches!(
-            why,
-            Refusal::Router(Some(natf_proto::Reason::Busy))
-                | Refusal::TableFull
-                | Refusal::NoPort
-                | Refusal::SourceGone
-                | Refusal::Kernel
-        );
-        if self.refusals.len() >= REFUSALS_MAX {
-            self.refusals.retain(|_, (until, _)| now < *until);
-        }
-        if !passing && self.refusals.len() < REFUSALS_MAX {
-            self.refusals.insert((flow.transport, flow.destination), (now + REFUSAL_MEMORY, why));
-        }
-    }
-
-    fn refuse_packet(&mut self, packet: PacketId, why: Refusal) {
-        raise(&mut self.counters.refused);
-        self.outputs.push_back(Output::Refuse { packets: vec![packet], why });
-    }
-
-    fn finish_ping(&mut self, now: Instant, mut ping: Ping, event: PingEvent) {
-        ping.note(now, event);
-        self.outputs.push_back(Output::Pinged(ping.report));
     }
 
     fn make_room(&mut self) -> bool {
@@ -586,8 +500,4 @@ fn hold(
 
 fn entry_source(flows: &FlowTable, flow: &Flow) -> Option<SocketAddrV4> {
     flows.get(flow).map(|entry| entry.source)
-}
-
-fn first(targets: &[Ipv4Addr]) -> Ipv4Addr {
-    targets.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
 }

@@ -52,6 +52,13 @@ pub enum Output {
         /// Its new source `G1:m1`, in a gateway only (N12).
         source: Option<SocketAddrV4>,
     },
+    /// Remove the VAT entry, if it still stands.
+    Withdraw {
+        /// The flow.
+        flow: Flow,
+        /// Where it was translated to.
+        to: SocketAddrV4,
+    },
     /// Let these packets pass, in this order (N4).
     Release {
         /// The kernel's numbers.

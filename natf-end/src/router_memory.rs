@@ -10,8 +10,10 @@ use std::{
 use crate::outcome::Carrier;
 
 /// How long a router that mirrors our question counts as one without NAT-f.
-pub const NOT_CAPABLE: Duration = Duration::from_secs(600);
-/// How long a router of nobody's home that does not answer counts as one without NAT-f.
+pub const MIRRORED: Duration = Duration::from_secs(600);
+/// The same for the router of a configured home, whose daemon may just be starting.
+pub const MIRRORED_HOME: Duration = Duration::from_secs(30);
+/// How long a router that does not answer counts as one without NAT-f.
 pub const SILENT: Duration = Duration::from_secs(60);
 /// Routers remembered.
 const ROUTERS_MAX: usize = 1024;
@@ -25,6 +27,7 @@ pub(crate) struct RouterMemory {
 struct Known {
     carrier: Carrier,
     not_capable_until: Option<Instant>,
+    has_mirrored: bool,
     noted: Instant,
 }
 
@@ -40,15 +43,27 @@ impl RouterMemory {
         until.is_some_and(|until| now < until)
     }
 
-    /// An answer came by this carrier.
-    pub fn note_answer(&mut self, router: Ipv4Addr, carrier: Carrier, now: Instant) {
-        self.note(router, Known { carrier, not_capable_until: None, noted: now });
+    /// Whether that is known from a mirror, not from silence.
+    pub fn has_mirrored(&self, router: Ipv4Addr, now: Instant) -> bool {
+        self.is_not_capable(router, now) && self.routers.get(&router).is_some_and(|known| known.has_mirrored)
     }
 
-    /// The router runs no NAT-f, as far as we can tell.
-    pub fn note_not_capable(&mut self, router: Ipv4Addr, lasts: Duration, now: Instant) {
-        let until = Some(now + lasts);
-        self.note(router, Known { carrier: Carrier::Icmp, not_capable_until: until, noted: now });
+    /// An answer came by this carrier.
+    pub fn note_answer(&mut self, router: Ipv4Addr, carrier: Carrier, now: Instant) {
+        self.note(router, Known { carrier, not_capable_until: None, has_mirrored: false, noted: now });
+    }
+
+    /// The router mirrored our question.
+    pub fn note_mirror(&mut self, router: Ipv4Addr, is_wildcard: bool, now: Instant) {
+        let until = Some(now + if is_wildcard { MIRRORED } else { MIRRORED_HOME });
+        let carrier = Carrier::Icmp;
+        self.note(router, Known { carrier, not_capable_until: until, has_mirrored: true, noted: now });
+    }
+
+    /// The router never answered.
+    pub fn note_silence(&mut self, router: Ipv4Addr, now: Instant) {
+        let (carrier, until) = (Carrier::Icmp, Some(now + SILENT));
+        self.note(router, Known { carrier, not_capable_until: until, has_mirrored: false, noted: now });
     }
 
     /// Nothing known of the old network holds in the new one.
@@ -72,9 +87,11 @@ mod tests {
     #[test]
     fn n10_not_capable_expires() {
         let (mut memory, now, router) = (RouterMemory::default(), Instant::now(), Ipv4Addr::LOCALHOST);
-        memory.note_not_capable(router, NOT_CAPABLE, now);
-        assert!(memory.is_not_capable(router, now));
-        assert!(!memory.is_not_capable(router, now + NOT_CAPABLE));
+        memory.note_mirror(router, true, now);
+        assert!(memory.is_not_capable(router, now) && memory.has_mirrored(router, now));
+        assert!(!memory.is_not_capable(router, now + MIRRORED));
+        memory.note_silence(router, now);
+        assert!(memory.is_not_capable(router, now) && !memory.has_mirrored(router, now));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use natf_end::{Flow, Gateway, KernelFlow, RestoredFlow, Role, Silent, Translated};
+use natf_end::{Flow, Gateway, KernelFlow, Limits, RestoredFlow, Role, Silent, Translated};
 use natf_proto::{Reason, Transport};
 use sim::*;
 
@@ -94,10 +94,32 @@ fn n9_a_lost_kernel_entry_keeps_its_mapping_and_a_new_connection_gets_a_new_one(
     let flow = tcp(40_000, ALICE, 22);
     let mut world = connected(7, flow, ESTABLISHED);
     let first = world.vat[&flow].0;
+    world.run_ms(100);
     world.packet_of(2, flow, true, Some(dial("alice")));
     world.run_ms(100);
     assert_ne!(world.vat[&flow].0, first, "the old one may be in TIME_WAIT");
     assert_eq!((world.released.len(), world.router().ended.len()), (2, 1));
+}
+
+#[test]
+fn n9_a_refused_second_connection_does_not_slip_through_the_first_ones_translation() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(15, flow, ESTABLISHED);
+    world.run_ms(500);
+    world.router().refuses.insert("alice", Reason::Denied);
+    world.packet_of(2, flow, true, Some(dial("alice")));
+    world.run_ms(100);
+    assert_eq!((world.refused.len(), world.vat.len()), (1, 0));
+}
+
+#[test]
+fn n12_a_syn_repeated_while_the_first_was_held_belongs_to_it() {
+    let role = Role::Gateway(Gateway::new(G1, 24_000..=24_100));
+    let mut world = World::with(16, home(Some(7)), role, Silent::Refuse);
+    world.packet_of(1, lan(2, 40_000), true, Some(dial("alice")));
+    world.run_ms(50);
+    world.packet_of(2, lan(2, 40_000), true, Some(dial("alice")));
+    assert_eq!((world.released.len(), world.router().requests), (2, 1));
 }
 
 #[test]
@@ -113,20 +135,18 @@ fn n9_the_end_is_said_twice_at_most() {
 
 #[test]
 fn a_full_table_forgets_a_live_flow_and_not_the_new_one() {
-    let mut world = World::new(9, home(Some(7)));
-    for n in 0..8192u32 {
-        let flow = udp(1024 + (n % 60_000) as u16, ALICE, 53);
+    let limits = Limits { flows: 300, ..Limits::default() };
+    let mut world = World::limited(9, home(Some(7)), Role::Host, Silent::Refuse, limits);
+    for n in 0..300 {
+        let flow = udp(1024 + n as u16, ALICE, 53);
         world.kernel.insert(flow, ESTABLISHED);
         world.packet(n, flow, "alice");
-        if n % 500 == 0 {
-            world.run_ms(50);
-        }
+        world.run_ms(15);
     }
-    world.run(Duration::from_secs(2));
-    assert_eq!(world.engine.flows().len(), 8192);
+    assert_eq!(world.engine.flows().len(), 300);
     world.packet(9999, udp(60_000, ALICE, 53), "alice");
     world.run_ms(50);
-    assert_eq!((world.engine.flows().len(), world.counter("flows_forgotten")), (8192, 1));
+    assert_eq!((world.engine.flows().len(), world.counter("flows_forgotten")), (300, 1));
     assert_eq!(world.released.last().unwrap().0.0, 9999);
 }
 

@@ -18,7 +18,6 @@ use crate::{
     flow::{Flow, Home},
     flow_table::{Agreement, State},
     outcome::{Carrier, Output, PingEvent, Refusal},
-    router_memory::NOT_CAPABLE,
     sealer::open,
     steps::Step,
 };
@@ -95,7 +94,7 @@ impl Engine {
             }
             return;
         }
-        self.memory.note_not_capable(from, NOT_CAPABLE, now);
+        self.memory.note_mirror(from, home.wildcard, now);
         self.go_plain(now, exchange.flow, from);
     }
 

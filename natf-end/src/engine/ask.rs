@@ -12,7 +12,6 @@ use crate::{
     flow_table::State,
     negotiation::Try,
     outcome::{Carrier, Output, PingEvent, Refusal},
-    router_memory::{NOT_CAPABLE, SILENT},
     sealer::key_of,
 };
 
@@ -67,17 +66,17 @@ impl Engine {
     /// would talk to the router's own services in the belief to talk to the host.
     fn give_up(&mut self, now: Instant, flow: Flow, why: Refusal) {
         let Some(entry) = self.flows.get(&flow) else { return };
-        let is_anonymous = entry.home.keys.is_none();
+        let (is_anonymous, is_wildcard) = (entry.home.keys.is_none(), entry.home.wildcard);
         if let Refusal::NotRecognised(router) = why
             && is_anonymous
         {
-            self.memory.note_not_capable(router, NOT_CAPABLE, now);
+            self.memory.note_mirror(router, is_wildcard, now);
             return self.go_plain(now, flow, router);
         }
         if let Refusal::Silent(router) = why {
             raise(&mut self.counters.silent);
             if is_anonymous {
-                self.memory.note_not_capable(router, SILENT, now);
+                self.memory.note_silence(router, now);
             }
             if is_anonymous && self.silent == Silent::Release {
                 return self.go_plain(now, flow, router);

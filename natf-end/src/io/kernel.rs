@@ -59,6 +59,7 @@ pub struct Kernel {
     conntrack: Conntrack,
     ruleset: Ruleset,
     number: u16,
+    is_gateway: bool,
     verdicts: Vec<(u32, Verdict)>,
     errands: Vec<Errand>,
     /// When this turn began, and which step with it.
@@ -81,6 +82,7 @@ impl Kernel {
             conntrack: Conntrack::open()?,
             ruleset: Ruleset::open()?,
             number,
+            is_gateway: !rules.lan.is_empty(),
             verdicts: Vec::new(),
             errands: Vec::new(),
             started: None,
@@ -265,6 +267,12 @@ impl Kernel {
                     let result = self.translate(&flow, to, source);
                     engine.handle_translated(now, &flow, result);
                 }
+                Output::Withdraw { flow, to } => {
+                    self.elements.delete(VAT_MAP, &[key(&flow, flow.destination)])?;
+                    if self.is_gateway {
+                        self.elements.delete(SOURCE_MAP, &[key(&flow, to)])?;
+                    }
+                }
                 Output::Release { packets } => {
                     self.measure(Step::Release, engine);
                     self.verdicts.extend(packets.into_iter().map(|packet| (packet.0, Verdict::Accept)));
@@ -401,5 +409,7 @@ fn restored(entry: &Entry) -> Option<RestoredFlow> {
     let transport = Transport::parse(entry.original.proto).ok()?;
     let (source, destination) = (entry.original.source, entry.original.destination);
     let flow = Flow { transport, source, destination };
-    Some(RestoredFlow { flow, mapped: entry.reply.source, source: entry.reply.destination })
+    // What is over needs no looking after.
+    let is_over = entry.tcp_state.is_some_and(TcpState::is_over);
+    (!is_over).then_some(RestoredFlow { flow, mapped: entry.reply.source, source: entry.reply.destination })
 }

@@ -225,11 +225,15 @@ impl World {
     }
 
     pub fn with(seed: u64, home: Home, role: Role, silent: Silent) -> Self {
+        Self::limited(seed, home, role, silent, Limits::default())
+    }
+
+    pub fn limited(seed: u64, home: Home, role: Role, silent: Silent, limits: Limits) -> Self {
         let start = Instant::now();
         let key = home.keys.as_ref().map(|keys| keys.id().0);
         let settings = Settings {
             role,
-            limits: Limits::default(),
+            limits,
             homes: vec![home],
             silent,
             unix_seconds: 1_700_000_000,
@@ -360,6 +364,11 @@ impl World {
                         self.vat.insert(flow, (to, source));
                     }
                     self.engine.handle_translated(self.now, &flow, result);
+                }
+                Output::Withdraw { flow, to } => {
+                    if self.vat.get(&flow).is_some_and(|(stands, _)| *stands == to) {
+                        self.vat.remove(&flow);
+                    }
                 }
                 Output::Release { packets } => {
                     let now = self.now;
