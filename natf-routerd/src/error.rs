@@ -20,6 +20,9 @@ pub enum Error {
     /// The kernel layer.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The external node's half (N12).
+    #[error(transparent)]
+    End(#[from] natf_end::Error),
     /// The operating system's random source.
     #[error("no random numbers from the operating system: {0}")]
     Random(#[from] getrandom::Error),

@@ -118,6 +118,7 @@ fn status(daemon: &Daemon) -> Value {
         "queue_full": losses.queue_full,
         "socket_full": losses.socket_full,
         "counters": counters(daemon),
+        "end": daemon.end.status(),
     })
 }
 

@@ -8,6 +8,7 @@
 use std::{
     cell::RefCell,
     fs,
+    net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     rc::Rc,
@@ -15,10 +16,24 @@ use std::{
 };
 
 use async_signal::{Signal, Signals};
-use natf_kernel::{address::{Addresses, interface_index}, queue::ReceiveStamps, ruleset::Ruleset, timeouts::Timeouts};
+use natf_kernel::{
+    address::{Addresses, LocalAddress, interface_index},
+    queue::ReceiveStamps,
+    ruleset::Ruleset,
+    timeouts::Timeouts,
+};
 use smol::{Async, LocalExecutor, Timer, future, stream::StreamExt};
 
-use super::{control, kernel::Kernel, neighbours, random::SystemRandom, ruleset, settings::Settings, state};
+use super::{
+    control,
+    end_role::{self, EndRole},
+    kernel::Kernel,
+    neighbours,
+    random::SystemRandom,
+    ruleset,
+    settings::Settings,
+    state,
+};
 use crate::{
     core::{
         output::Now,
@@ -41,7 +56,7 @@ pub struct Paths {
     pub keys: PathBuf,
     /// Directory of the control socket.
     pub run_dir: PathBuf,
-    /// Directory of the counters.
+    /// Directory of the counters and of the LAN's names of other homes.
     pub state_dir: PathBuf,
 }
 
@@ -49,6 +64,11 @@ impl Paths {
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.run_dir.join("routerd.sock")
+    }
+
+    /// Names of other homes and their virtual addresses (N12).
+    fn relations(&self) -> PathBuf {
+        self.state_dir.join("relations.json")
     }
 }
 
@@ -65,7 +85,9 @@ pub struct Daemon {
     /// When the daemon started.
     pub started: Instant,
     /// Our own addresses at present.
-    pub addresses: Vec<std::net::Ipv4Addr>,
+    pub addresses: Vec<Ipv4Addr>,
+    /// The external node that the router plays for its LAN (N12).
+    pub end: EndRole,
     world: Addresses,
     ruleset: Ruleset,
     floors: state::Floors,
@@ -97,6 +119,7 @@ pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
     let packets = executor.spawn(take_packets(daemon.clone()));
     executor.spawn(keep_time(daemon.clone())).detach();
     executor.spawn(watch(daemon.clone())).detach();
+    executor.spawn(end_role::run(daemon.clone())).detach();
     executor.spawn(control::serve(daemon.clone(), listener)).detach();
     let result = smol::block_on(executor.run(future::or(packets, obey_signals(daemon.clone()))));
     daemon.borrow_mut().stop();
@@ -170,9 +193,12 @@ impl Daemon {
         let router = Router::new(now(), settings.limits, lifetimes(), random);
         write_table(&mut ruleset, &settings)?;
         let (started, addresses, world) = (Instant::now(), Vec::new(), Addresses::open()?);
-        let mut daemon = Self { paths, router, kernel, settings, started, addresses, world, ruleset, floors };
+        let end = EndRole::new(paths.relations());
+        let mut daemon =
+            Self { paths, router, kernel, settings, started, addresses, end, world, ruleset, floors };
         daemon.configure()?;
         daemon.restore()?;
+        daemon.end.start();
         Ok(daemon)
     }
 
@@ -183,6 +209,7 @@ impl Daemon {
             .set_inside(settings.router.lan.iter().filter_map(|device| interface_index(device)).collect());
         let (access, limits) = (settings.access.clone(), settings.limits);
         self.settings = settings;
+        self.end.configure(self.settings.end.take());
         let peers = std::mem::take(&mut self.settings.peers);
         self.router.handle_config(now(), limits, access, peers, &self.floors);
         self.router.handle_neighbours(now(), neighbours::read(neighbours::LEASES.as_ref()));
@@ -192,7 +219,7 @@ impl Daemon {
 
     /// Finds the mappings that a former run left in the kernel.
     fn restore(&mut self) -> Result<(), Error> {
-        self.addresses = self.world.local()?.iter().map(|local| local.address).collect();
+        self.see_addresses()?;
         let Self { kernel, router, addresses, .. } = self;
         let mut found = 0;
         kernel.restore(|entry| {
@@ -246,9 +273,8 @@ impl Daemon {
             }
             Err(error) => log::error!("{error}"),
         }
-        match self.world.local() {
-            Ok(local) => self.addresses = local.iter().map(|local| local.address).collect(),
-            Err(error) => log::error!("{error}"),
+        if let Err(error) = self.see_addresses() {
+            log::error!("{error}");
         }
         self.kernel.set_inside(
             self.settings.router.lan.iter().filter_map(|device| interface_index(device)).collect(),
@@ -259,6 +285,13 @@ impl Daemon {
             self.router.handle_neighbours(now(), neighbours::read(neighbours::LEASES.as_ref()));
         }
         self.carry_out();
+    }
+
+    fn see_addresses(&mut self) -> Result<(), Error> {
+        let local = self.world.local()?;
+        self.addresses = local.iter().map(|local| local.address).collect();
+        self.end.set_outside(outside_address(&local, &self.settings.router.wan));
+        Ok(())
     }
 
     /// Stores reservations on a thread of its own: flash may take its time.
@@ -276,6 +309,7 @@ impl Daemon {
     /// Established flows go on in the kernel; only what catches new requests is removed.
     fn stop(&mut self) {
         let _gone = fs::remove_file(self.paths.socket());
+        self.end.stop();
         if self.router.mappings().is_empty() {
             if let Err(error) = self.ruleset.remove(ruleset::TABLE) {
                 log::warn!("{error}");
@@ -289,6 +323,14 @@ impl Daemon {
             );
         }
     }
+}
+
+/// The first address of the first device towards the internet that has one.
+fn outside_address(local: &[LocalAddress], devices: &[String]) -> Option<Ipv4Addr> {
+    devices
+        .iter()
+        .find_map(|device| local.iter().find(|local| local.interface == *device))
+        .map(|local| local.address)
 }
 
 fn write_table(ruleset: &mut Ruleset, settings: &Settings) -> Result<(), Error> {

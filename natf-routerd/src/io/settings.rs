@@ -1,13 +1,14 @@
 //! From what the user wrote (UCI and key file) to what the core works with.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, ops::RangeInclusive, path::Path};
 
 use natf_config::{
     Access, Enrolled, HostAddress as Place, Hosts, KeyFile, RouterConfig, RouterSettings, Service,
 };
+use natf_end::io::settings::Configured;
 use natf_proto::{HostName, KeyId, PeerKeys};
 
-use super::ruleset::Rules;
+use super::{end_role::Wanted, ruleset::Rules};
 use crate::{
     core::{
         access::{AccessTable, HostAddress, HostRow},
@@ -27,8 +28,8 @@ pub struct Settings {
     pub access: AccessTable,
     /// The enrolled peers with their keys.
     pub peers: Vec<PeerSetting>,
-    /// The whole file, for the EN role (N12).
-    pub config: RouterConfig,
+    /// The external node that the router plays for its LAN (N12), if it does.
+    pub end: Option<Wanted>,
 }
 
 impl Settings {
@@ -48,11 +49,16 @@ impl Settings {
                 config_path.display()
             ))
         })?;
+        let (mut limits, mut end) = (limits(&router), None);
+        if let Some(configured) = end_role(&config, keys)? {
+            let ports = share_ports(&mut limits)?;
+            end = Some(Wanted { configured, ports });
+        }
         let keys = if config.peers.is_empty() && !keys.exists() { None } else { Some(KeyFile::load(keys)?) };
         let peers = config.peers.values().filter(|peer| peer.enabled);
         let peers = peers.map(|peer| peer_setting(peer, keys.as_ref())).collect::<Result<_, _>>()?;
         let rows = config.hosts.values().map(host_row).collect::<Result<_, _>>()?;
-        Ok(Self { limits: limits(&router), router, access: AccessTable::new(rows), peers, config })
+        Ok(Self { limits, router, access: AccessTable::new(rows), peers, end })
     }
 
     /// What the nftables table depends on.
@@ -71,6 +77,27 @@ fn limits(router: &RouterSettings) -> Limits {
         max_per_host: router.max_per_host,
         max_anyone: router.max_anyone,
     }
+}
+
+/// The router plays the external node where the section `config end` names the LAN's devices.
+fn end_role(config: &RouterConfig, keys: &Path) -> Result<Option<Configured>, Error> {
+    match &config.end.end {
+        Some(end) if end.enabled && !end.lan.is_empty() => Ok(Some(Configured::new(&config.end, keys)?)),
+        _ => Ok(None),
+    }
+}
+
+/// The upper half of the ports is for flows of the LAN to other homes: two owners never choose the same one.
+fn share_ports(limits: &mut Limits) -> Result<RangeInclusive<u16>, Error> {
+    let (first, last) = (limits.port_first, limits.port_last);
+    let middle = first + last.saturating_sub(first) / 2;
+    if middle >= last {
+        return Err(Error::Refused(format!(
+            "port_min {first} and port_max {last} leave no port for the LAN's own flows (config end); use two ports or more"
+        )));
+    }
+    limits.port_last = middle;
+    Ok(middle + 1..=last)
 }
 
 fn host_row(row: &natf_config::HostRow) -> Result<(HostName, HostRow), Error> {
@@ -110,4 +137,24 @@ fn peer_setting(peer: &natf_config::PeerRow, keys: Option<&KeyFile>) -> Result<P
     let keys = PeerKeys::derive(id, key.as_bytes());
     let fingerprint = natf_proto::fingerprint(key.as_bytes());
     Ok(PeerSetting { name: peer.name.clone(), role, hosts, keys, fingerprint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n12_the_router_and_its_lan_never_choose_the_same_port() {
+        let mut limits = limits(&RouterSettings { port_min: 16384, port_max: 32767, ..Default::default() });
+        assert_eq!(share_ports(&mut limits).unwrap(), 24576..=32767);
+        assert_eq!((limits.port_first, limits.port_last), (16384, 24575));
+
+        let mut two = limits;
+        (two.port_first, two.port_last) = (2000, 2001);
+        assert_eq!((share_ports(&mut two).unwrap(), two.port_last), (2001..=2001, 2000));
+
+        let mut one = limits;
+        (one.port_first, one.port_last) = (2000, 2000);
+        assert!(share_ports(&mut one).unwrap_err().to_string().contains("port_min 2000 and port_max 2000"));
+    }
 }
