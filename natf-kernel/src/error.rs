@@ -69,17 +69,11 @@ pub enum KernelError {
         /// The last lines that it printed.
         output: String,
     },
-    /// The kernel holds something else than what was applied.
-    #[error("table {table}: after applying it, the kernel lists {found} {what}, {wanted} were written")]
-    ReadBack {
+    /// A table was applied, and another program removed it at once.
+    #[error("table {table} is not there after it was applied: another program removes it")]
+    Missing {
         /// The table, with its family.
         table: String,
-        /// Kind of object that differs.
-        what: &'static str,
-        /// How many were written.
-        wanted: usize,
-        /// How many the kernel lists.
-        found: usize,
     },
     /// A file of /proc or /sys cannot be read or holds no number.
     #[error("cannot read {}: {source}; is the kernel module {module} loaded?", .path.display())]

@@ -25,10 +25,8 @@ pub mod raw;
 pub mod conntrack;
 pub mod elements;
 pub mod ruleset;
-mod script;
 
 pub mod address;
 pub mod timeouts;
 
 pub use error::KernelError;
-pub use nftables;

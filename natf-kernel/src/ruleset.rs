@@ -1,19 +1,19 @@
 //! Our own nftables tables (family `ip`): applied whole, in one atomic batch, and read back.
 //!
-//! The rules are JSON values of the `nftables` crate and go through the program `nft`, because they are
-//! written at start and on reload only. What is asked often, or what `nft` cannot express, goes to the
-//! kernel directly: whether a table is there, its removal, and the rule that sends packets to our queue.
+//! They are scripts in nft's own language and go through the program `nft`, because they are written at start and on
+//! reload only. JSON would not do: it cannot declare a map whose data is a concatenation (nft 1.0.6 makes a set of it
+//! without a word). What is asked often, or what `nft` cannot express, goes to the kernel directly: whether a table is
+//! there, its removal, and the rule that sends packets to our queue.
 //!
 //! Some kernels have no `queue` statement in nftables but the older xt target NFQUEUE. Which one there
 //! is, is found out once; [`Ruleset::write_queue_rule`] writes the rule in the form that there is.
 
-use std::io;
+use std::{
+    io::{self, Write as _},
+    process::{Command, Output, Stdio},
+};
 
 use netlink_bindings::utils::{finalize_nested_header, push_header, push_nested_header};
-use nftables::helper::{DEFAULT_NFT, NftablesError, apply_ruleset, get_current_ruleset_raw};
-use nftables::schema::{NfCmd, NfListObject, NfObject, Nftables, Table};
-use nftables::types::NfFamily;
-use serde_json::Value;
 
 use crate::batch::{Nft, Refusal};
 use crate::error::KernelError;
@@ -70,22 +70,25 @@ impl Ruleset {
         Ok(Self { nft: Nft::open()?, queue_form: None })
     }
 
-    /// Replaces the table by exactly these objects, atomically, and reads it back.
+    /// Applies a script in one transaction (`nft -f -`) and looks whether the table is there afterwards.
     ///
-    /// `objects` are the chains, sets, maps and rules of the table, in the order of their dependence.
-    /// Elements and counters of the former table are gone. Takes some 10 ms (two runs of `nft`).
-    pub fn apply(&mut self, table: &str, objects: &[NfListObject<'_>]) -> Result<(), KernelError> {
-        let document = replace_document(table, objects);
-        apply_ruleset(&document).map_err(|error| nft_error(format!("apply table ip {table}"), error))?;
-        let listed = list(table)?;
-        let wanted = Count::of_objects(objects);
-        let found = Count::of_listing(&listed);
-        match wanted.difference(&found) {
-            None => Ok(()),
-            Some((what, wanted, found)) => {
-                Err(KernelError::ReadBack { table: format!("ip {table}"), what, wanted, found })
-            }
+    /// # Errors
+    /// Where `nft` is missing or refuses, with its words, or where another program removed the table at once.
+    pub fn apply_script(&mut self, table: &str, script: &str) -> Result<(), KernelError> {
+        let action = || format!("apply table ip {table}");
+        let output = run(script).map_err(|source| KernelError::Program {
+            program: "nft",
+            package: "nftables",
+            source,
+        })?;
+        if !output.status.success() {
+            let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(KernelError::Nft { action: action(), output });
         }
+        if self.exists(table)? {
+            return Ok(());
+        }
+        Err(KernelError::Missing { table: format!("ip {table}") })
     }
 
     /// Whether the table is there.
@@ -169,83 +172,18 @@ impl Ruleset {
     }
 }
 
-/// The document that [`Ruleset::apply`] hands to `nft`: the table is added (so that deleting it cannot
-/// fail), deleted, and written anew.
-pub fn replace_document<'a>(table: &str, objects: &[NfListObject<'a>]) -> Nftables<'a> {
-    let own =
-        || NfListObject::Table(Table { family: NfFamily::IP, name: table.to_owned().into(), handle: None });
-    let head = [NfCmd::Add(own()), NfCmd::Delete(own()), NfCmd::Add(own())];
-    let body = objects.iter().filter(|object| !matches!(object, NfListObject::Table(_))).cloned();
-    let commands = head.into_iter().chain(body.map(NfCmd::Add)).map(NfObject::CmdObject);
-    Nftables { objects: commands.collect::<Vec<_>>().into() }
-}
-
-/// What the kernel holds of a table, as `nft -j list table` shows it.
-pub fn list(table: &str) -> Result<Value, KernelError> {
-    let action = || format!("list table ip {table}");
-    let text = get_current_ruleset_raw(DEFAULT_NFT, ["list", "table", "ip", table])
-        .map_err(|error| nft_error(action(), error))?;
-    serde_json::from_str(&text)
-        .map_err(|error| KernelError::Nft { action: action(), output: error.to_string() })
-}
-
-fn nft_error(action: String, error: NftablesError) -> KernelError {
-    match error {
-        NftablesError::NftExecution { inner, .. } => {
-            KernelError::Program { program: "nft", package: "nftables", source: inner }
-        }
-        NftablesError::NftFailed { stderr, .. } if stderr.contains("JSON support") => {
-            let output = format!("{}; install the package `nftables-json`", stderr.trim());
-            KernelError::Nft { action, output }
-        }
-        NftablesError::NftFailed { stderr, .. } => {
-            KernelError::Nft { action, output: stderr.trim().to_owned() }
-        }
-        other => KernelError::Nft { action, output: other.to_string() },
+fn run(script: &str) -> io::Result<Output> {
+    let mut child = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        // Where `nft` ends early, its own words say why.
+        let _written = input.write_all(script.as_bytes());
     }
-}
-
-/// How many objects of each kind a table has.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Count {
-    chains: usize,
-    rules: usize,
-    sets: usize,
-    maps: usize,
-}
-
-impl Count {
-    fn of_objects(objects: &[NfListObject<'_>]) -> Self {
-        let mut count = Self::default();
-        for object in objects {
-            match object {
-                NfListObject::Chain(_) => count.chains += 1,
-                NfListObject::Rule(_) => count.rules += 1,
-                NfListObject::Set(_) => count.sets += 1,
-                NfListObject::Map(_) => count.maps += 1,
-                _ => {}
-            }
-        }
-        count
-    }
-
-    fn of_listing(listing: &Value) -> Self {
-        let objects =
-            listing.get("nftables").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let count = |kind: &str| objects.iter().filter(|object| object.get(kind).is_some()).count();
-        Self { chains: count("chain"), rules: count("rule"), sets: count("set"), maps: count("map") }
-    }
-
-    fn difference(&self, found: &Self) -> Option<(&'static str, usize, usize)> {
-        [
-            ("chains", self.chains, found.chains),
-            ("rules", self.rules, found.rules),
-            ("sets", self.sets, found.sets),
-            ("maps", self.maps, found.maps),
-        ]
-        .into_iter()
-        .find(|(_, wanted, found)| wanted != found)
-    }
+    child.wait_with_output()
 }
 
 /// Appends a text attribute, zero-terminated.
@@ -291,35 +229,4 @@ fn push_queue_target(out: &mut Vec<u8>, number: u16) {
         out.extend(value.to_ne_bytes());
     }
     finalize_nested_header(out, data);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nftables::schema::Chain;
-
-    #[test]
-    fn replaces_the_whole_table_in_one_document() {
-        let chain = NfListObject::Chain(Chain { table: "t".into(), name: "c".into(), ..Chain::default() });
-        let document = serde_json::to_value(replace_document("t", &[chain])).unwrap();
-        let commands: Vec<_> = document["nftables"].as_array().unwrap().iter().collect();
-        assert_eq!(commands.len(), 4);
-        assert_eq!(commands[1]["delete"]["table"]["name"], "t");
-        assert_eq!(commands[3]["add"]["chain"]["name"], "c");
-    }
-
-    #[test]
-    fn names_what_the_kernel_does_not_list() {
-        let listing = serde_json::json!({"nftables": [{"metainfo": {}}, {"table": {}}, {"chain": {}}]});
-        let found = Count::of_listing(&listing);
-        let wanted = Count { chains: 1, rules: 2, ..Count::default() };
-        assert_eq!(wanted.difference(&found), Some(("rules", 2, 0)));
-    }
-
-    #[test]
-    fn names_the_package_of_nft_when_it_is_not_installed() {
-        let inner = io::Error::from_raw_os_error(libc::ENOENT);
-        let error = nft_error("x".into(), NftablesError::NftExecution { program: "nft".into(), inner });
-        assert!(error.to_string().contains("package `nftables`"), "{error}");
-    }
 }

@@ -117,7 +117,6 @@ impl Kernel {
             }
         })?;
         self.carry_out(now, router)?;
-        self.times.note(&mut self.stamps);
         Ok(taken)
     }
 
@@ -136,6 +135,7 @@ impl Kernel {
             self.insert(now, router)?;
         }
         self.send(router);
+        self.times.note(&mut self.stamps);
         self.queue.verdicts(&self.verdicts)?;
         self.verdicts.clear();
         Ok(())
