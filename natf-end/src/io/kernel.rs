@@ -28,6 +28,7 @@ use crate::{
     outcome::{Carrier, Output, PingReport, Translated},
     relation::RelationTable,
     steps::Step,
+    virtual_address::VirtualPrefix,
 };
 
 /// Of first packets only the headers are needed.
@@ -241,16 +242,23 @@ impl Kernel {
         engine: &mut Engine,
         relations: &RelationTable,
     ) -> Result<(), Error> {
+        let found = self.translated(relations.prefix())?;
+        engine.restore(now, found, |address| Dial::of(relations.relation(address)?, now));
+        Ok(())
+    }
+
+    /// The flows to virtual addresses that the kernel translates, those that are over left out.
+    ///
+    /// # Errors
+    /// Where the kernel's table cannot be read.
+    pub fn translated(&mut self, prefix: VirtualPrefix) -> Result<Vec<RestoredFlow>, Error> {
         let mut found = Vec::new();
         self.conntrack.dump(|entry| {
-            if entry.status & STATUS_DST_NAT != 0
-                && relations.prefix().contains(*entry.original.destination.ip())
-            {
+            if entry.status & STATUS_DST_NAT != 0 && prefix.contains(*entry.original.destination.ip()) {
                 found.extend(restored(&entry));
             }
         })?;
-        engine.restore(now, found, |address| Dial::of(relations.relation(address)?, now));
-        Ok(())
+        Ok(found)
     }
 
     /// Carries out what the engine wants, until it wants nothing more; verdicts leave together, in their order.

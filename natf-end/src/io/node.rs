@@ -149,8 +149,14 @@ impl Node {
         }
     }
 
-    /// Removes everything of ours from the kernel, live flows apart.
+    /// Removes everything of ours from the kernel. While flows are alive, table and routes stay, as without them
+    /// nothing is translated; the next start takes them over.
     pub fn stop(&mut self) {
+        let alive = self.kernel.translated(self.relations.prefix()).map_or(0, |flows| flows.len());
+        if alive > 0 {
+            log::info!("{alive} flows live on, so the table ip {TABLE} stays");
+            return;
+        }
         if let Some(Err(error)) = self.routes.as_mut().map(Routes::clear) {
             log::error!("{error}");
         }

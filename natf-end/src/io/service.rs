@@ -187,7 +187,7 @@ impl Service {
         Ok(())
     }
 
-    /// Gives everything back: the system's resolver, the table, the routes.
+    /// Gives everything back: the system's resolver, and what no live flow needs of the table and the routes.
     pub fn stop(&self) {
         self.save();
         if let Some(Err(error)) = self.resolver.borrow_mut().take().map(SystemResolver::stop) {
