@@ -1,4 +1,10 @@
 //! The router's core against a scripted kernel: what is asked, what is answered, what reaches the NAT's table.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
