@@ -43,8 +43,8 @@ mod error;
 pub mod io;
 
 pub use counters::Counters;
-pub use error::Error;
 pub use engine::{ELEMENT_LIFETIME, Engine, FlowRow, Limits, Settings, Silent};
+pub use error::Error;
 pub use flow::{Dial, Flow, Home, KernelFlow, PacketId, RestoredFlow};
 pub use outcome::{Carrier, Output, PingEvent, PingReport, Refusal, Translated};
 pub use role::{Gateway, Role};
