@@ -197,6 +197,8 @@ pub struct Entry {
     pub label: Option<Label>,
     /// Counters of the original and of the reply direction, if nf_conntrack_acct is on.
     pub counters: Option<(Counters, Counters)>,
+    /// Original tuple of the flow that a helper expected this one for: FTP's control connection, say.
+    pub master: Option<Flow>,
 }
 
 /// A command socket to the kernel's connection tracking table.
@@ -454,11 +456,12 @@ fn seconds(timeout: Duration) -> u32 {
 fn parse_entry(attributes: &[u8]) -> Option<Entry> {
     let (mut original, mut reply) = (None, None);
     let (mut timeout, mut status, mut tcp_state, mut label) = (0, 0, None, None);
-    let (mut sent, mut answered) = (None, None);
+    let (mut sent, mut answered, mut master) = (None, None, None);
     for attribute in iterate(attributes) {
         match attribute {
             ConntrackAttrs::TupleOrig(tuple) => original = parse_tuple(&tuple),
             ConntrackAttrs::TupleReply(tuple) => reply = parse_tuple(&tuple),
+            ConntrackAttrs::TupleMaster(tuple) => master = parse_tuple(&tuple),
             ConntrackAttrs::Timeout(value) => timeout = value,
             ConntrackAttrs::Status(value) => status = value,
             ConntrackAttrs::Labels(bytes) => label = bytes.try_into().ok(),
@@ -479,6 +482,7 @@ fn parse_entry(attributes: &[u8]) -> Option<Entry> {
         tcp_state,
         label: label.filter(|bytes| *bytes != [0; 16]),
         counters: sent.zip(answered),
+        master,
     })
 }
 

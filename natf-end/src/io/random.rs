@@ -2,12 +2,12 @@
 
 use natf_proto::Random;
 
-/// Bytes of one fetch; nonces of some 40 messages.
-const BLOCK: usize = 1024;
+/// Bytes of one fetch; nonces of some 170 messages.
+const BLOCK: usize = 4096;
 
 /// Random bytes of the operating system, each handed out once.
 pub struct SystemRandom {
-    block: [u8; BLOCK],
+    block: Box<[u8; BLOCK]>,
     used: usize,
 }
 
@@ -17,14 +17,14 @@ impl SystemRandom {
     /// # Errors
     /// Where the operating system has no random source.
     pub fn new() -> Result<Self, getrandom::Error> {
-        let mut block = [0; BLOCK];
-        getrandom::fill(&mut block)?;
+        let mut block = Box::new([0; BLOCK]);
+        getrandom::fill(block.as_mut_slice())?;
         Ok(Self { block, used: 0 })
     }
 
     fn fetch(&mut self) {
         // The source has answered before, so that it cannot be missing now; an interrupted call is repeated.
-        while getrandom::fill(&mut self.block).is_err() {
+        while getrandom::fill(self.block.as_mut_slice()).is_err() {
             std::thread::yield_now();
         }
         self.used = 0;

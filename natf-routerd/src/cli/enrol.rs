@@ -9,7 +9,8 @@ use natf_proto::Random as _;
 use serde_json::json;
 
 use super::{Call, ask::ask};
-use crate::{error::Error, io::random::SystemRandom};
+use crate::error::Error;
+use natf_end::io::random::SystemRandom;
 
 /// Draws so often for a key id that nobody has; with 65,535 ids and few peers the first does.
 const ID_TRIES: usize = 64;

@@ -9,28 +9,30 @@ use std::{
     cell::RefCell,
     fs,
     net::Ipv4Addr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
 
 use async_signal::{Signal, Signals};
+use natf_end::io::{
+    drive::{Source, drive},
+    random::SystemRandom,
+};
 use natf_kernel::{
     address::{Addresses, LocalAddress, interface_index},
     queue::ReceiveStamps,
     ruleset::Ruleset,
     timeouts::Timeouts,
 };
-use smol::{Async, LocalExecutor, Timer, future, stream::StreamExt};
+use smol::{LocalExecutor, Timer, stream::StreamExt};
 
 use super::{
     control,
     end_role::{self, EndRole},
     kernel::Kernel,
-    neighbours,
-    random::SystemRandom,
-    ruleset,
+    neighbours, ruleset,
     settings::Settings,
     state,
 };
@@ -42,6 +44,8 @@ use crate::{
     error::Error,
 };
 
+/// Batches of packets that are taken before the tasks get their turn.
+const BATCHES: usize = 16;
 /// How often the world around is looked at: own table, addresses, neighbours.
 const WATCH: Duration = Duration::from_secs(2);
 /// Shortest and longest sleep of the timer task.
@@ -116,39 +120,42 @@ pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
         daemon.borrow().router.peers().iter().count()
     );
     let executor = LocalExecutor::new();
-    let packets = executor.spawn(take_packets(daemon.clone()));
     executor.spawn(keep_time(daemon.clone())).detach();
     executor.spawn(watch(daemon.clone())).detach();
     executor.spawn(end_role::run(daemon.clone())).detach();
     executor.spawn(control::serve(daemon.clone(), listener)).detach();
-    let result = smol::block_on(executor.run(future::or(packets, obey_signals(daemon.clone()))));
+    let tasks = executor.run(obey_signals(daemon.clone()));
+    let result = drive(tasks, |wait| wait(&*daemon.borrow()), |_| take_packets(&daemon));
     daemon.borrow_mut().stop();
-    result
+    result?
 }
 
-async fn take_packets(daemon: Shared) -> Result<(), Error> {
-    let fd: OwnedFd = {
-        let daemon = daemon.borrow();
-        daemon
-            .kernel
-            .queue()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(Error::io("cannot watch", "the packet queue"))?
-    };
-    let readable = Async::new(fd).map_err(Error::io("cannot watch", "the packet queue"))?;
-    loop {
-        let (taken, reservations) = {
-            let Daemon { kernel, router, .. } = &mut *daemon.borrow_mut();
-            (kernel.take_packets(now(), router)?, kernel.take_reservations())
-        };
+/// The queue is what every microsecond counts on; everything else runs as futures.
+impl Source for Daemon {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.kernel.queue().as_fd()]
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// Takes what waits in the queue; under a flood the tasks get their turn in between.
+fn take_packets(daemon: &Shared) -> Result<(), natf_end::Error> {
+    let mut daemon = daemon.borrow_mut();
+    for _ in 0..BATCHES {
+        let Daemon { kernel, router, .. } = &mut *daemon;
+        let taken = kernel.take_packets(now(), router)?;
+        let reservations = kernel.take_reservations();
         if !reservations.is_empty() {
-            daemon.borrow_mut().store(reservations);
+            daemon.store(reservations);
         }
         if taken == 0 {
-            readable.readable().await.map_err(Error::io("cannot watch", "the packet queue"))?;
+            break;
         }
     }
+    Ok(())
 }
 
 async fn keep_time(daemon: Shared) {

@@ -168,9 +168,7 @@ impl Kernel {
         // The others see the table as it is after the inserts that were asked for before them.
         self.insert(now, router)?;
         match output {
-            Output::Delete(entry) => {
-                self.conntrack.delete(&flow(&entry))?;
-            }
+            Output::Delete(entry) => self.delete(&entry)?,
             Output::Renew { id, entry, timeout } => {
                 let result = self.renew(&entry, timeout)?;
                 router.handle_inserted(now, id, &entry, result);
@@ -237,6 +235,20 @@ impl Kernel {
             self.inserts = without_helper;
         }
         sent
+    }
+
+    /// Deletes an entry, and with FTP's control connection its data connections, which the kernel would let run on.
+    fn delete(&mut self, entry: &Entry) -> Result<(), KernelError> {
+        let control = flow(entry);
+        let mut flows = vec![control];
+        if wants_helper(entry) {
+            self.conntrack.dump(|found| {
+                if found.master == Some(control) {
+                    flows.push(found.original);
+                }
+            })?;
+        }
+        self.conntrack.delete_batch(&flows).map(drop)
     }
 
     /// An entry that is still unused waits for as long again; one that is gone is made anew.

@@ -5,7 +5,6 @@ pub mod daemon;
 pub mod end_role;
 pub mod kernel;
 pub mod neighbours;
-pub mod random;
 pub mod ruleset;
 pub mod settings;
 pub mod state;

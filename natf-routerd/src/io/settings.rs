@@ -55,9 +55,13 @@ impl Settings {
             end = Some(Wanted { configured, ports });
         }
         let keys = if config.peers.is_empty() && !keys.exists() { None } else { Some(KeyFile::load(keys)?) };
-        let peers = config.peers.values().filter(|peer| peer.enabled);
+        if !router.enabled {
+            log::warn!("{}: option enabled is '0': nobody is served", config_path.display());
+        }
+        let peers = config.peers.values().filter(|peer| router.enabled && peer.enabled);
         let peers = peers.map(|peer| peer_setting(peer, keys.as_ref())).collect::<Result<_, _>>()?;
-        let rows = config.hosts.values().map(host_row).collect::<Result<_, _>>()?;
+        let rows =
+            config.hosts.values().filter(|_| router.enabled).map(host_row).collect::<Result<_, _>>()?;
         Ok(Self { limits, router, access: AccessTable::new(rows), peers, end })
     }
 
@@ -156,5 +160,25 @@ mod tests {
         let mut one = limits;
         (one.port_first, one.port_last) = (2000, 2000);
         assert!(share_ports(&mut one).unwrap_err().to_string().contains("port_min 2000 and port_max 2000"));
+    }
+
+    fn load(router: &str) -> Settings {
+        let directory = std::env::temp_dir().join(format!("natf-settings-{}-{router}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let config = directory.join("natf");
+        let text = format!(
+            "config router 'router'\n\toption enabled '{router}'\nconfig host 'alice'\n\toption ip '192.168.1.10'\n\toption access 'allow'\n\tlist peer 'anyone'\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let settings = Settings::load(&config, &directory.join("keys")).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
+        settings
+    }
+
+    #[test]
+    fn a_router_that_is_switched_off_serves_nobody() {
+        assert!(load("1").access.open_to_anyone());
+        let off = load("0");
+        assert!(!off.access.open_to_anyone() && off.access.rows().count() == 0 && off.peers.is_empty());
     }
 }
