@@ -109,6 +109,7 @@ running() {
 stop() {
 	local name=$1 node=$2 signal=${3:-TERM} pid
 	pid=$(running "$node" "$name") || return 0
+	[[ $signal == KILL ]] || forget_natf_resolver "$node" "$name"
 	kill -s "$signal" "$pid" 2>/dev/null || true
 	wait_for 5 gone "$node" "$name" || fail "$name on $node (process $pid) does not end on SIG$signal"
 	rm -f "$state/$node/$name.pid"

@@ -83,16 +83,23 @@ start_dnsmasq() {
 	spawn "$1" dnsmasq dnsmasq --keep-in-foreground -C "$dir/dnsmasq.conf"
 }
 
-# The far home's names go to the proxy of the router's own NAT-f daemon, as long as that daemon runs (N12).
+# The far home's names go to the proxy of the router's own NAT-f daemon, from its start to its orderly stop (N12).
 use_natf_resolver() {
 	local node=$1 name=$2 far
-	[[ $name == routerd ]] || return 0
+	[[ $name == routerd && -n $(enter "$node" ss -Hlnu "src 127.0.0.153:53") ]] || return 0
 	case $node in
 	router1) far=home2.example.net ;;
 	router2) far=home.example.net ;;
 	*) return 0 ;;
 	esac
 	echo "server=/$far/127.0.0.153" >"$state/$node/dnsmasq.servers"
+	kill -HUP "$(running "$node" dnsmasq)"
+}
+
+forget_natf_resolver() {
+	local node=$1 name=$2
+	[[ $name == routerd && -s $state/$node/dnsmasq.servers ]] || return 0
+	: >"$state/$node/dnsmasq.servers"
 	kill -HUP "$(running "$node" dnsmasq)"
 }
 

@@ -1,0 +1,31 @@
+# Debian 12 or later, as root, with Rust: `make demo` shows it, `make test` tests it.
+CARGO ?= cargo
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help build tools demo test test-units test-netns bench-natf clean
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## build the daemons (release)
+	$(CARGO) build --release --locked -p natf-routerd -p natf-endd
+
+tools: ## install what demo and tests need (apt)
+	tests/install-tools.sh
+
+demo: ## real programs on a simulated internet; cleans up after itself
+	tests/lab/demo.sh
+
+test: tools test-units test-netns ## everything: unit tests, vectors, simulation, network namespaces
+
+test-units: ## only what needs no root and no namespaces
+	$(CARGO) test --locked --workspace
+
+test-netns: build ## only the scenarios in tests/netns (root)
+	tests/run-netns.sh
+
+bench-natf: tools build ## measure NAT-f; figures also in target/bench/natf.json
+	tests/bench/natf.sh
+
+clean: ## remove what was built
+	$(CARGO) clean
