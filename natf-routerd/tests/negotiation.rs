@@ -300,6 +300,17 @@ fn a_source_that_another_flow_uses_towards_the_host_is_mapped_all_the_same() {
 }
 
 #[test]
+fn after_a_reload_mappings_take_the_new_range_of_ports() {
+    let mut world = World::new();
+    let moved = Limits { port_first: 40_000, port_last: 40_001, ..limits() };
+    world.router.handle_config(world.now, moved, table(false), vec![laptop()], &BTreeMap::new());
+    let port = |s| world.ask(&request("alice", s, 80)).unwrap().outcome.unwrap().mapped.port();
+    let mut ports = [1, 2].map(port);
+    ports.sort_unstable();
+    assert_eq!(ports, [40_000, 40_001]);
+}
+
+#[test]
 fn a_full_kernel_table_is_answered_with_busy_and_leaves_nothing() {
     let mut world = World::new();
     world.full = true;

@@ -104,8 +104,6 @@ pub struct Router {
 impl Router {
     /// A router without rows, peers and mappings.
     pub fn new(now: Now, limits: Limits, lifetimes: Lifetimes, mut random: Box<dyn Random>) -> Self {
-        let span = u32::from(limits.port_last.saturating_sub(limits.port_first)) + 1;
-        let offset = u16::try_from(random.below(span)).unwrap_or(0);
         Self {
             limits,
             lifetimes,
@@ -120,12 +118,21 @@ impl Router {
             start: now.instant,
             next_expiry: None,
             waiting: BTreeMap::new(),
-            ports: PortCursor::new(limits.port_first, limits.port_last, offset),
+            ports: ports(&limits, random.as_mut()),
             cookies: CookieJar::new(now.instant, random.as_mut()),
             strangers: Limiter::new(now.instant, STRANGER, ALL_STRANGERS),
             stale: Limiter::new(now.instant, STALE, ALL_STALE),
             random,
         }
+    }
+
+    /// Takes other bounds; mappings keep their ports.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        let range = |limits: &Limits| (limits.port_first, limits.port_last);
+        if range(&limits) != range(&self.limits) {
+            self.ports = ports(&limits, self.random.as_mut());
+        }
+        self.limits = limits;
     }
 
     /// The next effect to carry out.
@@ -562,6 +569,13 @@ pub enum Inserted {
     Taken,
     /// No room (ENOMEM), or another error.
     Refused,
+}
+
+/// From a random port on.
+fn ports(limits: &Limits, random: &mut dyn Random) -> PortCursor {
+    let span = u32::from(limits.port_last.saturating_sub(limits.port_first)) + 1;
+    let offset = u16::try_from(random.below(span)).unwrap_or(0);
+    PortCursor::new(limits.port_first, limits.port_last, offset)
 }
 
 /// Strangers learn no names: whatever is not open to them is denied alike.

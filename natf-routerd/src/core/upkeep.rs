@@ -110,7 +110,7 @@ impl Router {
         floors: &BTreeMap<KeyId, u64>,
     ) {
         let neighbours = self.access.neighbours().clone();
-        self.limits = limits;
+        self.set_limits(limits);
         self.access = access;
         self.access.set_neighbours(neighbours);
         self.peers.replace(peers, floors);
