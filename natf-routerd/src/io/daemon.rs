@@ -48,8 +48,8 @@ use crate::{
 const BATCHES: usize = 16;
 /// How often the world around is looked at: own table, addresses, neighbours.
 const WATCH: Duration = Duration::from_secs(2);
-/// Shortest and longest sleep of the timer task.
-const SLEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Shortest and longest sleep of the timer task; what is mapped meanwhile is due no sooner than after two seconds.
+const SLEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
 /// Where the daemon finds and puts its files.
 #[derive(Debug, Clone)]
