@@ -2,6 +2,8 @@
 CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 
+# The scenarios measure time; builds beside them would disturb.
+.NOTPARALLEL:
 .PHONY: help build tools demo test test-units test-netns bench-natf clean
 
 help: ## show this

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Runs the scenarios in tests/netns (all, or those named), each in a lab of its own and with a time limit.
 # Last line: N passed, N failed, N skipped. Fails if one failed.
-#   run-netns.sh [NAME...]     NATF_BIN = where the daemons are     SCENARIO_SECONDS = time limit (120)
+#   run-netns.sh [NAME...]     NATF_BIN = where the daemons are
+# The limit is 120 s, or what a line "# time limit: N s" in the scenario says; SCENARIO_SECONDS overrides both.
 set -euo pipefail
 
 tests=$(cd "$(dirname "$0")" && pwd)
-limit=${SCENARIO_SECONDS:-120}
-passed=0 failed=0 skipped=0 running= failures=()
+passed=0 failed=0 skipped=0 running='' failures=()
 
 scenarios=()
 if (($#)); then
@@ -19,7 +19,11 @@ fi
 
 # A scenario cleans up after itself; this is for one that was killed.
 clean() {
-	[[ -z $running ]] || kill "$running" 2>/dev/null || true
+	trap '' INT TERM
+	if [[ -n $running ]]; then
+		kill "$running" 2>/dev/null || true
+		wait "$running" 2>/dev/null || true
+	fi
 	[[ -z ${NATF_LAB:-} ]] || "$tests/lab/lab.sh" down || true
 }
 trap clean EXIT
@@ -34,6 +38,8 @@ for scenario in "${scenarios[@]}"; do
 	}
 	echo "== $name"
 	begin=$SECONDS status=0
+	limit=${SCENARIO_SECONDS:-$(sed -n 's/^# time limit: \([0-9]*\) s$/\1/p' "$scenario")}
+	limit=${limit:-120}
 	export NATF_LAB=natf$$
 	# In the background, so that a signal to this script is handled at once.
 	timeout --kill-after=20 "$limit" bash "$scenario" </dev/null &

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 #
 # The demonstration takes its lab down, whenever and however it is interrupted. (Topology: ../lab/lab.sh)
+# time limit: 240 s
 . "$(dirname "$0")/lib.sh"
 need_daemons
 
@@ -15,7 +16,11 @@ interrupted() {
 	# What bash starts in the background ignores SIGINT unless told otherwise.
 	env --default-signal=INT setsid "$tests/lab/demo.sh" >"$log" 2>&1 &
 	group=$!
-	eventually 40 has_begun "$text"
+	eventually 40 has_begun "$text" || {
+		echo "never came to: $text"
+		kill -s TERM -- "-$group"
+		return 1
+	}
 	kill -s "$signal" -- "-$group"
 	wait "$group" || status=$?
 	((status != 0)) || {
