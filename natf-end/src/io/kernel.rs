@@ -19,7 +19,7 @@ use natf_proto::{MAGIC, MESSAGE_LEN, Random, Transport};
 
 use super::{
     random::SystemRandom,
-    ruleset::{QUEUE_CHAIN, Rules, SOURCE, TABLE, VAT, render},
+    ruleset::{DRAINING, QUEUE_CHAIN, Rules, SOURCE, TABLE, VAT, render},
 };
 use crate::{
     engine::{ELEMENT_LIFETIME, Engine},
@@ -40,6 +40,11 @@ const QUEUE_LENGTH: u32 = 2048;
 /// The kernel's element outlives the engine's belief in it, so that a packet is never let go in vain.
 const ELEMENT_TIMEOUT: Duration = Duration::from_secs(ELEMENT_LIFETIME.as_secs() + 5);
 const VAT_MAP: SetName<'static> = SetName { table: TABLE, set: VAT };
+const DRAINING_SET: SetName<'static> = SetName { table: TABLE, set: DRAINING };
+/// An element that a killed daemon leaves behind sends its flow to an unread queue, which lets it pass.
+const DRAINING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Looks at the queue while a flow drains; a sender that is faster than this is not waited for.
+const DRAINING_LOOKS: u32 = 64;
 const SOURCE_MAP: SetName<'static> = SetName { table: TABLE, set: SOURCE };
 
 /// What the caller has to do, because it takes more than a system call.
@@ -62,6 +67,9 @@ pub struct Kernel {
     number: u16,
     is_gateway: bool,
     verdicts: Vec<(u32, Verdict)>,
+    /// The flow that was translated last: the one whose packets are released next.
+    translated: Option<Flow>,
+    draining: Vec<Concat>,
     errands: Vec<Errand>,
     /// When this turn began, and which step with it.
     started: Option<(Instant, Step)>,
@@ -85,6 +93,8 @@ impl Kernel {
             number,
             is_gateway: !rules.lan.is_empty(),
             verdicts: Vec::new(),
+            translated: None,
+            draining: Vec::new(),
             errands: Vec::new(),
             started: None,
             ident: u16::try_from(SystemRandom::new()?.below(1 << 16)).unwrap_or_default(),
@@ -164,7 +174,9 @@ impl Kernel {
     /// # Errors
     /// Where the queue itself fails.
     pub fn take_packets(&mut self, engine: &mut Engine, relations: &mut RelationTable) -> Result<(), Error> {
+        let mut looks = 0;
         loop {
+            looks += 1;
             let now = Instant::now();
             let Self { queue, verdicts, .. } = self;
             let taken = queue.recv_batch(|packet| match first_packet(packet.payload) {
@@ -179,10 +191,33 @@ impl Kernel {
             })?;
             self.started = Some((now, Step::NegotiationStart));
             self.carry_out(now, engine)?;
-            if taken < BATCH {
-                return Ok(());
+            let drains = self.is_draining() && taken > 0 && looks < DRAINING_LOOKS;
+            if taken < BATCH && !drains {
+                return self.finish_draining();
             }
         }
+    }
+
+    /// Whether more than one packet of a flow was released just now: then the queue is to be emptied next.
+    pub fn is_draining(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
+    /// From here on packets pass by themselves; nothing that came before them is left in the queue.
+    fn finish_draining(&mut self) -> Result<(), Error> {
+        if self.is_draining() {
+            self.elements.delete(DRAINING_SET, &self.draining)?;
+            self.draining.clear();
+        }
+        Ok(())
+    }
+
+    /// Makes the flow's next packets wait behind the several that are released now, in their order (N4).
+    fn drain(&mut self, flow: &Flow) -> Result<(), Error> {
+        let key = key(flow, flow.destination);
+        self.elements.add(DRAINING_SET, &[Element { key, data: None, timeout: Some(DRAINING_TIMEOUT) }])?;
+        self.draining.push(key);
+        Ok(())
     }
 
     /// Takes the answers that wait at the ICMP carrier through the engine.
@@ -273,6 +308,7 @@ impl Kernel {
                 }
                 Output::Translate { flow, to, source } => {
                     let result = self.translate(&flow, to, source);
+                    self.translated = Some(flow);
                     engine.handle_translated(now, &flow, result);
                 }
                 Output::Withdraw { flow, to } => {
@@ -283,6 +319,9 @@ impl Kernel {
                 }
                 Output::Release { packets } => {
                     self.measure(Step::Release, engine);
+                    if let Some(flow) = self.translated.take().filter(|_| packets.len() > 1) {
+                        self.drain(&flow)?;
+                    }
                     self.verdicts.extend(packets.into_iter().map(|packet| (packet.0, Verdict::Accept)));
                 }
                 Output::Refuse { packets, .. } => {

@@ -178,7 +178,7 @@ impl Node {
         if is_readable(2) {
             kernel.take_datagrams(engine)?;
         }
-        if is_readable(0) {
+        if is_readable(0) || kernel.is_draining() {
             kernel.take_packets(engine, relations)?;
         }
         let now = Instant::now();

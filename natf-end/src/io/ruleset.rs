@@ -16,11 +16,13 @@ pub const QUEUE_CHAIN: &str = "to_daemon";
 pub const VAT: &str = "vat";
 /// The map of translated sources, of a gateway.
 pub const SOURCE: &str = "source";
+/// The set of flows whose held packets are just being released: what follows them waits behind them.
+pub const DRAINING: &str = "draining";
 /// The helper that finds FTP's data connections.
 const FTP: &str = "ftp";
 
-const KEY: &str =
-    "ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service : ipv4_addr . inet_service";
+const KEY: &str = "ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service";
+const TO: &str = "ipv4_addr . inet_service";
 const FLOW: &str = "ip saddr . meta l4proto . th sport . ip daddr . th dport";
 
 /// What the table depends on.
@@ -53,6 +55,12 @@ pub fn render(rules: &Rules) -> String {
 delete table ip {TABLE}
 table ip {TABLE} {{
     map {VAT} {{
+        type {KEY} : {TO}
+        size 8192
+        flags timeout
+    }}
+
+    set {DRAINING} {{
         type {KEY}
         size 8192
         flags timeout
@@ -66,7 +74,8 @@ table ip {TABLE} {{
 }
 
 /// Packets that conntrack has a translation for are not first packets, even while no answer has come. A helper has to
-/// be there before the flow is confirmed.
+/// be there before the flow is confirmed. While a flow's held packets are released one after the other, its next ones
+/// wait behind them: else they would overtake, as conntrack knows their flow from the first of them on.
 fn catch(rules: &Rules, from: &str) -> String {
     let prefix = rules.prefix;
     let helper = match rules.ftp {
@@ -74,7 +83,8 @@ fn catch(rules: &Rules, from: &str) -> String {
         false => String::new(),
     };
     format!(
-        "{helper}{from}ip daddr {prefix} meta l4proto {{ tcp, udp }} ct state new ct status & dnat == 0 jump {QUEUE_CHAIN}"
+        "{helper}{from}ip daddr {prefix} {FLOW} @{DRAINING} jump {QUEUE_CHAIN}
+        {from}ip daddr {prefix} meta l4proto {{ tcp, udp }} ct state new ct status & dnat == 0 jump {QUEUE_CHAIN}"
     )
 }
 
@@ -110,7 +120,7 @@ fn render_gateway(out: &mut String, rules: &Rules) {
         out,
         "
     map {SOURCE} {{
-        type {KEY}
+        type {KEY} : {TO}
         size 8192
         flags timeout
     }}
