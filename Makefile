@@ -22,6 +22,7 @@ test: tools test-units test-netns ## everything: unit tests, vectors, simulation
 
 test-units: ## only what needs no root and no namespaces
 	$(CARGO) test --locked --workspace
+	python3 tests/vectors/check.py
 
 test-netns: build ## only the scenarios in tests/netns (root)
 	tests/run-netns.sh
