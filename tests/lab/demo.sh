@@ -140,7 +140,7 @@ show_times() {
 	for i in {1..40}; do
 		quietly en curl -sS --max-time 2 http://alice.home.example.net/
 	done
-	lab exec en natf-endd ping alice.home.example.net:80 || true
+	on en 'natf-endd ping alice.home.example.net:80'
 	/usr/bin/python3 - "$(lab exec en natf-endd status --json)" "$(lab exec router1 natf-routerd status --json)" <<-'TABLE'
 		import json, sys
 
