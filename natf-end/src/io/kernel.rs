@@ -192,27 +192,30 @@ impl Kernel {
             self.started = Some((now, Step::NegotiationStart));
             self.carry_out(now, engine)?;
             let drains = self.is_draining() && taken > 0 && looks < DRAINING_LOOKS;
-            if taken < BATCH && !drains {
-                return self.finish_draining();
+            // Once more after the end: what came in between is not to be overtaken either.
+            if taken < BATCH && !drains && !self.finish_draining()? {
+                return Ok(());
             }
         }
     }
 
-    /// Whether more than one packet of a flow was released just now: then the queue is to be emptied next.
+    /// Whether datagrams were released just now: then the queue is to be emptied next.
     pub fn is_draining(&self) -> bool {
         !self.draining.is_empty()
     }
 
-    /// From here on packets pass by themselves; nothing that came before them is left in the queue.
-    fn finish_draining(&mut self) -> Result<(), Error> {
-        if self.is_draining() {
-            self.elements.delete(DRAINING_SET, &self.draining)?;
-            self.draining.clear();
+    /// From here on datagrams pass by themselves; says whether any did not before.
+    fn finish_draining(&mut self) -> Result<bool, Error> {
+        if !self.is_draining() {
+            return Ok(false);
         }
-        Ok(())
+        self.elements.delete(DRAINING_SET, &self.draining)?;
+        self.draining.clear();
+        Ok(true)
     }
 
-    /// Makes the flow's next packets wait behind the several that are released now, in their order (N4).
+    /// Makes the flow's next packets wait behind those that are released now, in their order (N4). One is enough to
+    /// be overtaken: while it is on its way through the kernel, the second may be queued and the third pass by.
     fn drain(&mut self, flow: &Flow) -> Result<(), Error> {
         let key = key(flow, flow.destination);
         self.elements.add(DRAINING_SET, &[Element { key, data: None, timeout: Some(DRAINING_TIMEOUT) }])?;
@@ -319,7 +322,8 @@ impl Kernel {
                 }
                 Output::Release { packets } => {
                     self.measure(Step::Release, engine);
-                    if let Some(flow) = self.translated.take().filter(|_| packets.len() > 1) {
+                    if let Some(flow) = self.translated.take().filter(|flow| flow.transport == Transport::Udp)
+                    {
                         self.drain(&flow)?;
                     }
                     self.verdicts.extend(packets.into_iter().map(|packet| (packet.0, Verdict::Accept)));

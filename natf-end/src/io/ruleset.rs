@@ -75,7 +75,8 @@ table ip {TABLE} {{
 
 /// Packets that conntrack has a translation for are not first packets, even while no answer has come. A helper has to
 /// be there before the flow is confirmed. While a flow's held packets are released one after the other, its next ones
-/// wait behind them: else they would overtake, as conntrack knows their flow from the first of them on.
+/// wait behind them: else they would overtake, as conntrack knows their flow from the first of them on. Assured flows,
+/// which are older than that, are spared the look.
 fn catch(rules: &Rules, from: &str) -> String {
     let prefix = rules.prefix;
     let helper = match rules.ftp {
@@ -83,7 +84,7 @@ fn catch(rules: &Rules, from: &str) -> String {
         false => String::new(),
     };
     format!(
-        "{helper}{from}ip daddr {prefix} {FLOW} @{DRAINING} jump {QUEUE_CHAIN}
+        "{helper}{from}ip daddr {prefix} meta l4proto udp ct status & assured == 0 {FLOW} @{DRAINING} jump {QUEUE_CHAIN}
         {from}ip daddr {prefix} meta l4proto {{ tcp, udp }} ct state new ct status & dnat == 0 jump {QUEUE_CHAIN}"
     )
 }
