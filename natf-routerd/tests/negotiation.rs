@@ -49,7 +49,7 @@ struct World {
     full: bool,
     sent: Vec<(Arrival, Message)>,
     released: Vec<u32>,
-    awaited: usize,
+    awaited: BTreeSet<(Ipv4Addr, SocketAddrV4)>,
 }
 
 fn limits() -> Limits {
@@ -114,7 +114,7 @@ impl World {
             full: false,
             sent: Vec::new(),
             released: Vec::new(),
-            awaited: 0,
+            awaited: BTreeSet::new(),
         }
     }
 
@@ -150,11 +150,13 @@ impl World {
                 Output::Renew { id, entry, .. } => {
                     self.router.handle_inserted(self.now, id, &entry, Inserted::Done);
                 }
-                Output::Await { id, .. } => {
-                    self.awaited += 1;
-                    self.router.handle_awaiting(self.now, id, true);
+                Output::Await { id, element, .. } => {
+                    self.awaited.insert((element.source, element.mapped));
+                    self.router.handle_awaiting(self.now, id, &element, true);
                 }
-                Output::Unawait(_) => self.awaited -= 1,
+                Output::Unawait(element) => {
+                    self.awaited.remove(&(element.source, element.mapped));
+                }
                 Output::Delete(entry) => {
                     self.entries.remove(&key(&entry));
                 }
@@ -506,11 +508,11 @@ fn an_en_behind_a_nat_is_mapped_by_its_first_packet() {
     let grant = world.ask(&private).unwrap().outcome.unwrap();
     assert_eq!(grant.kind, MappingKind::AwaitsFirstPacket);
     assert!(world.entries.is_empty());
-    assert_eq!(world.awaited, 1);
+    assert_eq!(world.awaited.len(), 1);
     let mapped = SocketAddrV4::new(G2, grant.mapped.port());
     world.router.handle_first_packet(5, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
     world.work();
-    assert_eq!((world.released.as_slice(), world.awaited), ([5].as_slice(), 0));
+    assert_eq!((world.released.as_slice(), world.awaited.len()), ([5].as_slice(), 0));
     assert_eq!(world.entries.values().next().unwrap().source, SocketAddrV4::new(G1, 61234));
     assert_eq!(world.ask(&private).unwrap().outcome.unwrap().mapped, grant.mapped);
 }
@@ -523,7 +525,7 @@ fn a_first_packet_from_elsewhere_is_released_untouched() {
     let mapped = SocketAddrV4::new(G2, grant.mapped.port());
     world.router.handle_first_packet(6, Transport::Tcp, "192.0.2.99:1".parse().unwrap(), mapped);
     world.work();
-    assert_eq!((world.released.as_slice(), world.entries.len(), world.awaited), ([6].as_slice(), 0, 1));
+    assert_eq!((world.released.as_slice(), world.entries.len(), world.awaited.len()), ([6].as_slice(), 0, 1));
 }
 
 #[test]
@@ -539,6 +541,69 @@ fn a_packet_of_a_flow_that_conntrack_knows_spends_no_mapping() {
     world.router.handle_first_packet(8, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
     world.work();
     assert_eq!((world.released.as_slice(), world.entries.len()), ([7, 8].as_slice(), 1));
+}
+
+#[test]
+fn an_end_that_overtakes_the_first_packet_leaves_no_entry_and_no_stuck_packet() {
+    let mut world = World::new();
+    let private = MappingRequest { source: "10.0.0.5:40000".parse().unwrap(), ..request("alice", 40000, 80) };
+    let grant = world.ask(&private).unwrap().outcome.unwrap();
+    let mapped = SocketAddrV4::new(G2, grant.mapped.port());
+    let end = EndRequest {
+        transaction: private.transaction,
+        source: private.source,
+        mapped: grant.mapped,
+        transport: Transport::Tcp,
+    };
+    let message = world.sealed(Kind::EndRequest, &end.emit());
+    let arrival = world.arrival();
+    // Both are in the same batch: nothing is carried out in between.
+    world.router.handle_first_packet(9, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
+    world.router.handle_message(world.now, &arrival, &message);
+    world.work();
+    assert_eq!((world.released.as_slice(), world.entries.len(), world.awaited.len()), ([9].as_slice(), 0, 0));
+    assert!(world.router.mappings().is_empty());
+}
+
+#[test]
+fn a_repeated_request_in_the_same_batch_as_the_first_packet_does_not_hold_it_for_ever() {
+    let mut world = World::new();
+    let private = MappingRequest { source: "10.0.0.5:40000".parse().unwrap(), ..request("alice", 40000, 80) };
+    let grant = world.ask(&private).unwrap().outcome.unwrap();
+    let mapped = SocketAddrV4::new(G2, grant.mapped.port());
+    let message = world.sealed(Kind::MappingRequest, &private.emit());
+    let arrival = world.arrival();
+    world.router.handle_first_packet(9, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
+    world.router.handle_message(world.now, &arrival, &message);
+    world.work();
+    assert_eq!((world.released.as_slice(), world.entries.len()), ([9].as_slice(), 1));
+}
+
+#[test]
+fn a_peer_cannot_take_the_flow_of_another_by_asking_for_it() {
+    let mut world = World::new();
+    let asked = request("alice", 1, 80);
+    world.ask(&asked).unwrap();
+    let other = PeerSetting { name: "phone".into(), keys: PeerKeys::derive(KeyId(8), &KEY), ..laptop() };
+    world.router.handle_config(world.now, limits(), table(false), vec![laptop(), other], &BTreeMap::new());
+    let keys = PeerKeys::derive(KeyId(8), &KEY);
+    let message = keys.seal(Direction::ToRouter, Kind::MappingRequest, 1, &asked.emit(), &mut Seeded(9));
+    world.deliver(world.arrival(), &message);
+    assert_eq!((world.counter("refused_busy"), world.entries.len()), (1, 1));
+}
+
+#[test]
+fn a_host_whose_lease_is_unknown_for_a_moment_keeps_its_flows() {
+    let mac = HostRow { address: HostAddress::Mac([2; 6]), ..row(P1) };
+    let mut world = World::with(AccessTable::new([("alice".parse().unwrap(), mac)].into()));
+    world.router.handle_neighbours(world.now, [([2; 6], P1)].into());
+    world.ask(&request("alice", 1, 80)).unwrap().outcome.unwrap();
+    world.router.handle_neighbours(world.now, BTreeMap::new());
+    world.work();
+    assert_eq!(world.entries.len(), 1);
+    world.router.handle_neighbours(world.now, [([2; 6], Ipv4Addr::new(192, 168, 1, 77))].into());
+    world.work();
+    assert!(world.entries.is_empty(), "moved to another address");
 }
 
 #[test]

@@ -99,9 +99,9 @@ impl AccessTable {
         }
     }
 
-    /// The name of the row whose host has this address; the first in the order of names where several have it.
-    pub fn name_of(&self, address: Ipv4Addr) -> Option<HostName> {
-        self.rows.iter().find(|(_, row)| self.address(row) == Some(address)).map(|(name, _)| *name)
+    /// The names of the rows whose host has this address, in their order.
+    pub fn names_of(&self, address: Ipv4Addr) -> impl Iterator<Item = &HostName> + Clone {
+        self.rows.iter().filter(move |(_, row)| self.address(row) == Some(address)).map(|(name, _)| name)
     }
 
     /// Decides (paper 001, 3.2 Step5; N6): the inside address of an allowed host, or why not.

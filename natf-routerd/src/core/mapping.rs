@@ -50,6 +50,8 @@ pub struct Mapping {
     pub host: u16,
     /// Seconds since the router's start.
     pub created: u32,
+    /// The second of the one timer that counts; 0 = none.
+    pub due: u32,
     /// Where in its life it is.
     pub stage: Stage,
     /// Exact or awaiting.
@@ -201,9 +203,14 @@ impl MappingTable {
         }
     }
 
-    /// Asks for `id` to come up in [`Self::poll_due`] at this second.
+    /// Asks for `id` to come up in [`Self::poll_due`] at this second; what was asked for before no longer counts.
     pub fn schedule(&mut self, id: MappingId, at: u32) {
-        self.timers.entry(at).or_default().push(id.0);
+        let place = usize::try_from(id.0).ok().and_then(|place| self.slab.get_mut(place));
+        let Some(mapping) = place.and_then(Option::as_mut) else { return };
+        if mapping.due != at {
+            mapping.due = at;
+            self.timers.entry(at).or_default().push(id.0);
+        }
     }
 
     /// The second of the next timer.
@@ -211,10 +218,14 @@ impl MappingTable {
         self.timers.first_key_value().map(|(at, _)| *at)
     }
 
-    /// The mappings whose time has come; numbers of mappings that ended meanwhile may be among them, or be new ones'.
-    pub fn poll_due(&mut self, now: u32) -> Option<Vec<u32>> {
+    /// The mappings whose time has come; timers of mappings that ended or were asked for anew meanwhile are not among
+    /// them.
+    pub fn poll_due(&mut self, now: u32) -> Option<Vec<MappingId>> {
         let due = self.timers.first_entry().filter(|entry| *entry.key() <= now)?;
-        Some(due.remove())
+        let (at, ids) = due.remove_entry();
+        let mut ids: Vec<_> = ids.into_iter().map(MappingId).collect();
+        ids.retain(|id| self.find(*id).is_some_and(|mapping| mapping.due == at));
+        Some(ids)
     }
 
     fn index(&mut self, id: u32, mapping: &Mapping) {
@@ -295,6 +306,7 @@ mod tests {
             peer: KeyId(7),
             host: 0,
             created: 0,
+            due: 0,
             stage: Stage::Live,
             kind: MappingKind::Exact,
         }
@@ -332,6 +344,20 @@ mod tests {
         assert!(table.is_resting(Transport::Tcp, one.source, one.mapped));
         table.wake(130);
         assert!(!table.is_resting(Transport::Tcp, one.source, one.mapped));
+    }
+
+    #[test]
+    fn only_the_last_timer_of_a_mapping_counts_and_it_ends_with_the_mapping() {
+        let mut table = MappingTable::default();
+        let id = table.insert(mapping(1, 1)).unwrap();
+        table.schedule(id, 10);
+        table.schedule(id, 20);
+        assert_eq!(table.poll_due(15), Some(vec![]));
+        assert_eq!(table.poll_due(20), Some(vec![id]));
+        table.schedule(id, 30);
+        table.remove(id, 0);
+        assert_eq!(table.insert(mapping(2, 2)), Some(id), "the number is used again");
+        assert_eq!((table.poll_due(40), table.poll_due(40)), (Some(vec![]), None));
     }
 
     #[test]

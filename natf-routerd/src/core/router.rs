@@ -339,6 +339,7 @@ impl Router {
             peer,
             host,
             created,
+            due: 0,
             stage: Stage::Inserting,
             kind,
         };
@@ -363,7 +364,7 @@ impl Router {
     ) -> Result<(), Reason> {
         let Some(id) = self.mappings.by_inside(transport, source, inside) else { return Ok(()) };
         let former = self.mappings.find(id).map(|mapping| mapping.peer);
-        if peer == KeyId::ANONYMOUS && former != Some(KeyId::ANONYMOUS) {
+        if former.is_some_and(|former| former != peer) {
             return Err(Reason::Busy);
         }
         self.end(now, id, Counter::Ended);
@@ -429,7 +430,11 @@ impl Router {
             (Waiting::FirstPacket(packet), _) => {
                 // A packet of a flow that conntrack knows already: it goes its way and spends nothing.
                 self.counters.count(Counter::FirstPacketsUnmatched);
-                self.mappings.update(id, |mapping| mapping.source.set_port(0));
+                self.mappings.update(id, |mapping| {
+                    mapping.source.set_port(0);
+                    mapping.stage = Stage::Awaiting;
+                });
+                self.mappings.schedule(id, self.seconds(now.instant).saturating_add(self.pending_seconds()));
                 self.outputs.push_back(Output::Release(packet));
             }
         }
@@ -463,7 +468,10 @@ impl Router {
     }
 
     /// The kernel's answer to [`Output::Await`].
-    pub fn handle_awaiting(&mut self, now: Now, id: MappingId, done: bool) {
+    pub fn handle_awaiting(&mut self, now: Now, id: MappingId, element: &Await, done: bool) {
+        if self.mappings.find(id).is_none_or(|mapping| awaited(mapping) != *element) {
+            return;
+        }
         let Some(Waiting::Answer(question)) = self.waiting.remove(&id) else { return };
         let Some(mapping) = self.mappings.find(id).copied() else { return };
         if !done {
@@ -494,7 +502,10 @@ impl Router {
             self.counters.count(Counter::FirstPacketsUnmatched);
             return self.outputs.push_back(Output::Release(packet));
         };
-        self.mappings.update(id, |mapping| mapping.source = source);
+        self.mappings.update(id, |mapping| {
+            mapping.source = source;
+            mapping.stage = Stage::Inserting;
+        });
         self.waiting.insert(id, Waiting::FirstPacket(packet));
         let entry = entry(&Mapping { source, ..mapping });
         let (timeout, keep_source) = (self.limits.pending, true);
@@ -509,7 +520,10 @@ impl Router {
         let by_flow = || self.mappings.by_outside(request.transport, source, mapped);
         let enrolled = peer != KeyId::ANONYMOUS;
         let found = by_transaction.or_else(|| by_flow().filter(|_| enrolled));
-        let own = found.filter(|id| self.mappings.find(*id).is_some_and(|mapping| mapping.peer == peer));
+        // A stranger has nothing to prove who he is but his address.
+        let may_end =
+            |mapping: &Mapping| mapping.peer == peer && (enrolled || mapping.source.ip() == &arrival.from);
+        let own = found.filter(|id| self.mappings.find(*id).is_some_and(may_end));
         if let Some(id) = own {
             self.end(now, id, Counter::Ended);
         }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use natf_proto::{HostName, KeyId, MappingKind};
+use natf_proto::{HostName, KeyId, MappingKind, Reason};
 
 use super::{
     access::AccessTable,
@@ -14,7 +14,7 @@ use super::{
     mapping::{Mapping, MappingId, MappingTable, Stage},
     output::{Entry, Now, Output},
     peer::{PeerSetting, Peers},
-    router::{Lifetimes, Limits, Router, awaited, entry},
+    router::{Lifetimes, Limits, Router, Waiting, awaited, entry},
 };
 
 /// Rows with an end and resting ports are looked at this often at least.
@@ -32,7 +32,9 @@ impl Router {
     /// Takes a mapping out of the table; the kernel is not told.
     pub(super) fn discard(&mut self, now: Now, id: MappingId) -> Option<Mapping> {
         let mapping = self.mappings.remove(id, self.seconds(now.instant))?;
-        self.waiting.remove(&id);
+        if let Some(Waiting::FirstPacket(packet)) = self.waiting.remove(&id) {
+            self.outputs.push_back(Output::Release(packet));
+        }
         decrease(&mut self.per_peer, mapping.peer);
         decrease(&mut self.per_host, mapping.host);
         Some(mapping)
@@ -42,10 +44,13 @@ impl Router {
     pub(super) fn end(&mut self, now: Now, id: MappingId, why: Counter) {
         let Some(mapping) = self.discard(now, id) else { return };
         self.counters.count(why);
-        self.outputs.push_back(match mapping.stage {
-            Stage::Awaiting => Output::Unawait(awaited(&mapping)),
-            _ => Output::Delete(entry(&mapping)),
-        });
+        if mapping.stage != Stage::Live && mapping.kind == MappingKind::AwaitsFirstPacket {
+            self.outputs.push_back(Output::Unawait(awaited(&mapping)));
+        }
+        // An insert may be on its way, too.
+        if mapping.stage != Stage::Awaiting {
+            self.outputs.push_back(Output::Delete(entry(&mapping)));
+        }
     }
 
     /// When [`Self::handle_timeout`] is to be called next.
@@ -60,7 +65,7 @@ impl Router {
         let seconds = self.seconds(now.instant);
         self.mappings.wake(seconds);
         while let Some(due) = self.mappings.poll_due(seconds) {
-            for id in due.into_iter().map(MappingId) {
+            for id in due {
                 self.check(now, id);
             }
         }
@@ -137,7 +142,8 @@ impl Router {
             let port = mapping.inside.port();
             let host = self.names.name(mapping.host);
             let inside = host.map(|host| self.decide(mapping.peer, host, mapping.transport, port, now.unix));
-            inside != Some(Ok(*mapping.inside.ip()))
+            // A lease that is being written anew is no reason to end anything.
+            !matches!(inside, Some(Err(Reason::HostAway))) && inside != Some(Ok(*mapping.inside.ip()))
         };
         let ids: Vec<_> =
             self.mappings.iter().filter(|(_, mapping)| refused(mapping)).map(|(id, _)| id).collect();
@@ -158,7 +164,7 @@ impl Router {
 
     /// After a restart: an entry with our label was found in the kernel. It lives on if it is still allowed.
     pub fn handle_restored(&mut self, now: Now, found: Entry) {
-        let host = self.access.name_of(*found.inside.ip());
+        let host = self.name_of(&found, now.unix);
         let number = host.and_then(|host| self.names.number(&host)).unwrap_or(u16::MAX);
         let Entry { transport, source, mapped, inside, peer } = found;
         let created = self.seconds(now.instant);
@@ -172,12 +178,21 @@ impl Router {
             peer,
             host: number,
             created,
+            due: 0,
             stage,
             kind,
         };
         if let Some(id) = self.add(mapping) {
             self.mappings.schedule(id, created.saturating_add(1));
         }
+    }
+
+    /// Which of the names of its host a found entry may have been mapped under.
+    fn name_of(&self, found: &Entry, unix: u64) -> Option<HostName> {
+        let port = found.inside.port();
+        let allowed = |host: &HostName| self.decide(found.peer, host, found.transport, port, unix).is_ok();
+        let mut names = self.access.names_of(*found.inside.ip());
+        names.clone().find(|host| allowed(host)).or_else(|| names.next()).copied()
     }
 
     /// After [`Self::handle_restored`] for every entry: ends what is not allowed any more.

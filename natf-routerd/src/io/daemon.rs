@@ -219,7 +219,10 @@ impl Daemon {
         self.end.configure(self.settings.end.take());
         let peers = std::mem::take(&mut self.settings.peers);
         self.router.handle_config(now(), limits, access, peers, &self.floors);
-        self.router.handle_neighbours(now(), neighbours::read(neighbours::LEASES.as_ref()));
+        self.router.handle_neighbours(
+            now(),
+            neighbours::read(neighbours::LEASES.as_ref(), &self.settings.router.lan),
+        );
         self.carry_out();
         Ok(())
     }
@@ -289,7 +292,10 @@ impl Daemon {
         self.router.set_lifetimes(lifetimes());
         self.router.handle_addresses(now(), &self.addresses);
         if self.router.access().follows_leases() {
-            self.router.handle_neighbours(now(), neighbours::read(neighbours::LEASES.as_ref()));
+            self.router.handle_neighbours(
+                now(),
+                neighbours::read(neighbours::LEASES.as_ref(), &self.settings.router.lan),
+            );
         }
         self.carry_out();
     }

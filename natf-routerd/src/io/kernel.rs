@@ -7,7 +7,7 @@ use std::{
 
 use natf_kernel::{
     KernelError,
-    conntrack::{Conntrack, Flow, Insert, InsertError, Label},
+    conntrack::{Conntrack, Flow, Insert, InsertError, Label, TcpState},
     elements::{Added, Concat, Element, Elements, SetName},
     packet::{Ipv4View, PacketBatch, Transport as Packet},
     queue::{Queue, Verdict},
@@ -180,7 +180,7 @@ impl Kernel {
             }
             Output::Await { id, element, timeout } => {
                 let done = self.expect_first_packet(&element, timeout);
-                router.handle_awaiting(now, id, done);
+                router.handle_awaiting(now, id, &element, done);
             }
             Output::Unawait(element) => {
                 // It may have timed out meanwhile.
@@ -241,7 +241,14 @@ impl Kernel {
     fn delete(&mut self, entry: &Entry) -> Result<(), KernelError> {
         let control = flow(entry);
         let mut flows = vec![control];
-        if wants_helper(entry) {
+        // Only a control connection that stood has data connections; the whole table is searched for them.
+        let stood = |found: &natf_kernel::conntrack::Entry| {
+            !matches!(
+                found.tcp_state,
+                None | Some(TcpState::None | TcpState::SynSent | TcpState::SynReceived)
+            )
+        };
+        if wants_helper(entry) && self.conntrack.get(&control)?.as_ref().is_some_and(stood) {
             self.conntrack.dump(|found| {
                 if found.master == Some(control) {
                     flows.push(found.original);

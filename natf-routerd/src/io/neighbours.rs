@@ -11,8 +11,10 @@ const NEIGHBOURS: &str = "/proc/net/arp";
 const COMPLETE: &str = "0x2";
 
 /// Reads both; what cannot be read counts as empty.
-pub fn read(leases: &Path) -> BTreeMap<[u8; 6], Ipv4Addr> {
-    let mut found = parse_neighbours(&fs::read_to_string(NEIGHBOURS).unwrap_or_default());
+///
+/// Neighbours count on the `lan` devices only: whoever claims a host's address on the outside is somebody else.
+pub fn read(leases: &Path, lan: &[String]) -> BTreeMap<[u8; 6], Ipv4Addr> {
+    let mut found = parse_neighbours(&fs::read_to_string(NEIGHBOURS).unwrap_or_default(), lan);
     found.extend(parse_leases(&fs::read_to_string(leases).unwrap_or_default()));
     found
 }
@@ -27,11 +29,12 @@ fn parse_leases(text: &str) -> BTreeMap<[u8; 6], Ipv4Addr> {
 }
 
 /// Lines of `ip hwtype flags mac mask device`.
-fn parse_neighbours(text: &str) -> BTreeMap<[u8; 6], Ipv4Addr> {
+fn parse_neighbours(text: &str, lan: &[String]) -> BTreeMap<[u8; 6], Ipv4Addr> {
     let line = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
         let (ip, flags, mac) = (fields.next()?, fields.nth(1)?, fields.next()?);
-        (flags == COMPLETE).then_some(())?;
+        let device = fields.nth(1)?;
+        (flags == COMPLETE && lan.iter().any(|lan| lan == device)).then_some(())?;
         Some((parse_mac(mac)?, ip.parse().ok()?))
     };
     text.lines().skip(1).filter_map(line).collect()
@@ -58,11 +61,15 @@ mod tests {
     }
 
     #[test]
-    fn only_answered_neighbours_count() {
+    fn only_answered_neighbours_on_the_lan_count() {
         let text = "IP address HW type Flags HW address Mask Device\n\
                     192.168.1.7 0x1 0x2 02:00:00:00:00:07 * br-lan\n\
+                    203.0.113.9 0x1 0x2 02:00:00:00:00:09 * wan\n\
                     192.168.1.8 0x1 0x0 00:00:00:00:00:00 * br-lan\n";
-        assert_eq!(parse_neighbours(text), [([2, 0, 0, 0, 0, 7], Ipv4Addr::new(192, 168, 1, 7))].into());
+        assert_eq!(
+            parse_neighbours(text, &["br-lan".to_owned()]),
+            [([2, 0, 0, 0, 0, 7], Ipv4Addr::new(192, 168, 1, 7))].into()
+        );
     }
 
     #[test]
