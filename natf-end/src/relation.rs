@@ -19,6 +19,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::dns::Homes;
 use crate::virtual_address::VirtualPrefix;
 
 /// Shortest time for which targets count as fresh, whatever the answer says.
@@ -223,6 +224,24 @@ impl RelationTable {
         Ok(address)
     }
 
+    /// Looks anew whose name each row's is. Applications keep addresses longer than a configuration lives: a name that
+    /// was found under `*` may belong to a home with a key now, and must never be dialled without it.
+    pub fn assign_homes(&mut self, homes: &Homes) {
+        for relation in self.by_address.values_mut() {
+            let full = relation.name().full().to_owned();
+            let (home, host_length) = match homes.classify(&full) {
+                Some(ours) => (ours.home, ours.name.host_length),
+                // Nobody's: a home without a name is never found, and the flow is refused.
+                None => (Rc::from(""), relation.host_length),
+            };
+            if relation.home != home || relation.host_length != host_length {
+                relation.home = home;
+                relation.host_length = host_length;
+                self.generation += 1;
+            }
+        }
+    }
+
     /// What stands behind a virtual address.
     pub fn relation(&self, address: Ipv4Addr) -> Option<&Relation> {
         self.by_address.get(&address)
@@ -377,6 +396,21 @@ mod tests {
         assert_eq!((row.name().host(), row.name().domain()), ("alice", DOMAIN));
         assert_eq!((&**row.home(), row.targets()), ("home", &[G2][..]));
         assert!(row.is_fresh(after(now, 59)) && !row.is_fresh(after(now, 60)));
+    }
+
+    #[test]
+    fn n10_a_name_found_under_any_home_is_not_dialled_without_a_key_once_its_home_has_one() {
+        let (mut table, now) = (table(10, 100), Instant::now());
+        let mut homes = Homes::default();
+        homes.add("all", "*", []).unwrap();
+        let full = format!("alice.{DOMAIN}");
+        let ours = homes.classify(&full).unwrap();
+        let v = table.relate(ours.name, &ours.home, &[G2], TTL, now).unwrap();
+        homes.add("home", DOMAIN, []).unwrap();
+        table.assign_homes(&homes);
+        assert_eq!(&**table.relation(v).unwrap().home(), "home");
+        table.assign_homes(&Homes::default());
+        assert_eq!(&**table.relation(v).unwrap().home(), "", "nobody's name leads nowhere");
     }
 
     #[test]

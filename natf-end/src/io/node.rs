@@ -71,6 +71,7 @@ impl Node {
         let mut engine = Engine::new(settings.engine);
         let mut relations = RelationTable::new(settings.rules.prefix, settings.relations);
         relations.restore(state, now);
+        relations.assign_homes(&settings.homes);
         let mut kernel = Kernel::open(settings.queue, &settings.rules)?;
         kernel.restore(now, &mut engine, &relations)?;
         let (wake, woken) = channel::bounded(1);
@@ -89,6 +90,7 @@ impl Node {
 
     /// Takes other homes for names; the engine has a reload of its own.
     pub fn set_homes(&mut self, homes: Homes) {
+        self.relations.assign_homes(&homes);
         self.homes = Rc::new(homes);
     }
 

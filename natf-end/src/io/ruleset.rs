@@ -50,6 +50,7 @@ pub fn render(rules: &Rules) -> String {
     } else {
         render_gateway(&mut chains, rules);
     }
+    render_refuse(&mut chains, rules);
     format!(
         "table ip {TABLE}
 delete table ip {TABLE}
@@ -73,6 +74,25 @@ table ip {TABLE} {{
     )
 }
 
+/// What is still addressed to the prefix here has no translation: it must not leave, whoever sent it.
+fn render_refuse(out: &mut String, rules: &Rules) {
+    let prefix = rules.prefix;
+    for (chain, hook, priority) in
+        [("refuse", "output", "filter"), ("refuse_forwarded", "forward", "filter - 1")]
+    {
+        let _ = write!(
+            out,
+            "
+    chain {chain} {{
+        type filter hook {hook} priority {priority}; policy accept;
+        ip daddr {prefix} meta l4proto tcp counter reject with tcp reset
+        ip daddr {prefix} counter reject with icmp port-unreachable
+    }}
+"
+        );
+    }
+}
+
 /// Packets that conntrack has a translation for are not first packets, even while no answer has come. A helper has to
 /// be there before the flow is confirmed. While a flow's held packets are released one after the other, its next ones
 /// wait behind them: else they would overtake, as conntrack knows their flow from the first of them on. Assured flows,
@@ -90,7 +110,6 @@ fn catch(rules: &Rules, from: &str) -> String {
 }
 
 fn render_host(out: &mut String, rules: &Rules) {
-    let prefix = rules.prefix;
     let _ = write!(
         out,
         "
@@ -103,19 +122,12 @@ fn render_host(out: &mut String, rules: &Rules) {
         type nat hook output priority -100; policy accept;
         dnat ip to {FLOW} map @{VAT}
     }}
-
-    chain refuse {{
-        type filter hook output priority filter; policy accept;
-        ip daddr {prefix} meta l4proto tcp counter reject with tcp reset
-        ip daddr {prefix} counter reject with icmp port-unreachable
-    }}
 ",
         catch(rules, "")
     );
 }
 
 fn render_gateway(out: &mut String, rules: &Rules) {
-    let prefix = rules.prefix;
     let devices: Vec<String> = rules.lan.iter().map(|device| format!("\"{device}\"")).collect();
     let _ = write!(
         out,
@@ -139,12 +151,6 @@ fn render_gateway(out: &mut String, rules: &Rules) {
     chain translate_source {{
         type nat hook postrouting priority srcnat - 1; policy accept;
         snat ip to {FLOW} map @{SOURCE}
-    }}
-
-    chain refuse {{
-        type filter hook forward priority filter - 1; policy accept;
-        ip daddr {prefix} meta l4proto tcp counter reject with tcp reset
-        ip daddr {prefix} counter reject with icmp port-unreachable
     }}
 ",
         catch(rules, &format!("iifname {{ {} }} ", devices.join(", ")))
@@ -177,7 +183,19 @@ mod tests {
         let text = render(&rules(&["br-lan", "br-guest"]));
         assert!(text.contains("iifname { \"br-lan\", \"br-guest\" } ip daddr 240.0.0.0/8"));
         assert!(text.contains("hook forward") && text.contains("map @source"));
-        assert!(!text.contains("hook output"));
+        assert!(!text.contains("hook output priority mangle"));
+    }
+
+    #[test]
+    fn n4_nothing_untranslated_leaves_neither_from_here_nor_through_here() {
+        for lan in [&[][..], &["br-lan"]] {
+            let text = render(&rules(lan));
+            assert!(
+                text.contains("hook output priority filter;")
+                    && text.contains("hook forward priority filter - 1;")
+            );
+            assert_eq!(text.matches("reject with tcp reset").count(), 2);
+        }
     }
 
     #[test]

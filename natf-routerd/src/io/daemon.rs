@@ -26,7 +26,7 @@ use natf_kernel::{
     ruleset::Ruleset,
     timeouts::Timeouts,
 };
-use smol::{LocalExecutor, Timer, stream::StreamExt};
+use smol::{LocalExecutor, Timer, channel, stream::StreamExt};
 
 use super::{
     control,
@@ -44,6 +44,8 @@ use crate::{
     error::Error,
 };
 
+/// How long after a failed write of the counters the next one is tried.
+const RETRY: Duration = Duration::from_secs(10);
 /// Batches of packets that are taken before the tasks get their turn.
 const BATCHES: usize = 16;
 /// How often the world around is looked at: own table, addresses, neighbours.
@@ -95,6 +97,11 @@ pub struct Daemon {
     world: Addresses,
     ruleset: Ruleset,
     floors: state::Floors,
+    unsaved: (channel::Sender<()>, channel::Receiver<()>),
+    /// The queue that was opened; another number in the configuration counts from the next start.
+    queue: u16,
+    /// The table as it was written last.
+    applied: ruleset::Rules,
 }
 
 /// The tasks run on one thread and never hold this over an await.
@@ -122,6 +129,7 @@ pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
     let executor = LocalExecutor::new();
     executor.spawn(keep_time(daemon.clone())).detach();
     executor.spawn(watch(daemon.clone())).detach();
+    executor.spawn(keep_floors(daemon.clone())).detach();
     executor.spawn(end_role::run(daemon.clone())).detach();
     executor.spawn(control::serve(daemon.clone(), listener)).detach();
     let tasks = executor.run(obey_signals(daemon.clone()));
@@ -169,6 +177,19 @@ async fn keep_time(daemon: Shared) {
     }
 }
 
+/// Stores reservations one after the other, on a thread of its own: flash may take its time.
+async fn keep_floors(daemon: Shared) {
+    let (unsaved, directory) = (daemon.borrow().unsaved.1.clone(), daemon.borrow().paths.state_dir.clone());
+    while unsaved.recv().await.is_ok() {
+        let (directory, floors) = (directory.clone(), daemon.borrow().floors.clone());
+        if let Err(error) = smol::unblock(move || state::write(&directory, &floors)).await {
+            log::error!("{error}; until that succeeds, requests could be replayed after a restart");
+            let _full = daemon.borrow().unsaved.0.try_send(());
+            Timer::after(RETRY).await;
+        }
+    }
+}
+
 async fn watch(daemon: Shared) {
     loop {
         Timer::after(WATCH).await;
@@ -198,11 +219,25 @@ impl Daemon {
         let kernel = Kernel::open(settings.router.queue)?;
         let random = Box::new(SystemRandom::new()?);
         let router = Router::new(now(), settings.limits, lifetimes(), random);
-        write_table(&mut ruleset, &settings)?;
+        let (queue, applied, unsaved) = (settings.router.queue, settings.rules(), channel::bounded(1));
+        write_table(&mut ruleset, &applied, queue)?;
         let (started, addresses, world) = (Instant::now(), Vec::new(), Addresses::open()?);
         let end = EndRole::new(paths.relations());
-        let mut daemon =
-            Self { paths, router, kernel, settings, started, addresses, end, world, ruleset, floors };
+        let mut daemon = Self {
+            paths,
+            router,
+            kernel,
+            settings,
+            started,
+            addresses,
+            end,
+            world,
+            ruleset,
+            floors,
+            unsaved,
+            queue,
+            applied,
+        };
         daemon.configure()?;
         daemon.restore()?;
         daemon.end.start();
@@ -252,10 +287,18 @@ impl Daemon {
     /// # Errors
     /// What is wrong in them.
     pub fn reload(&mut self) -> Result<(), Error> {
-        let before = self.settings.rules();
         self.configure()?;
-        if self.settings.rules() != before {
-            write_table(&mut self.ruleset, &self.settings)?;
+        if self.settings.router.queue != self.queue {
+            log::warn!(
+                "option queue: {} counts from the next start, until then it is {}",
+                self.settings.router.queue,
+                self.queue
+            );
+        }
+        let wanted = self.settings.rules();
+        if wanted != self.applied {
+            write_table(&mut self.ruleset, &wanted, self.queue)?;
+            self.applied = wanted;
         }
         log::info!("configuration loaded: {} hosts", self.router.access().rows().count());
         Ok(())
@@ -277,7 +320,7 @@ impl Daemon {
                     "the nftables table '{}' is gone (a flushed ruleset?): it is written again",
                     ruleset::TABLE
                 );
-                if let Err(error) = write_table(&mut self.ruleset, &self.settings) {
+                if let Err(error) = write_table(&mut self.ruleset, &self.applied, self.queue) {
                     log::error!("{error}");
                 }
             }
@@ -307,16 +350,11 @@ impl Daemon {
         Ok(())
     }
 
-    /// Stores reservations on a thread of its own: flash may take its time.
+    /// Has reservations stored.
     fn store(&mut self, reservations: Vec<(natf_proto::KeyId, u64)>) {
         self.floors.extend(reservations);
-        let (directory, floors) = (self.paths.state_dir.clone(), self.floors.clone());
-        smol::unblock(move || {
-            if let Err(error) = state::write(&directory, &floors) {
-                log::error!("{error}; requests of today could be replayed after a restart");
-            }
-        })
-        .detach();
+        // Where the channel is full, the writer is about to look anyway.
+        let _full = self.unsaved.0.try_send(());
     }
 
     /// Established flows go on in the kernel; only what catches new requests is removed.
@@ -346,9 +384,9 @@ fn outside_address(local: &[LocalAddress], devices: &[String]) -> Option<Ipv4Add
         .map(|local| local.address)
 }
 
-fn write_table(ruleset: &mut Ruleset, settings: &Settings) -> Result<(), Error> {
-    ruleset.apply_script(ruleset::TABLE, &ruleset::render(&settings.rules()))?;
-    ruleset.write_queue_rule(ruleset::TABLE, ruleset::QUEUE_CHAIN, settings.router.queue)?;
+fn write_table(ruleset: &mut Ruleset, rules: &ruleset::Rules, queue: u16) -> Result<(), Error> {
+    ruleset.apply_script(ruleset::TABLE, &ruleset::render(rules))?;
+    ruleset.write_queue_rule(ruleset::TABLE, ruleset::QUEUE_CHAIN, queue)?;
     Ok(())
 }
 
