@@ -316,7 +316,7 @@ start_daemon() {
 	pid=$(<"$state/$node/$name.pid")
 	local end=$((SECONDS + 10))
 	until enter "$node" "natf-$name" status >/dev/null 2>&1; do
-		if ! running "$node" "$name" >/dev/null || ((SECONDS >= end)); then
+		if ! kill -0 "$pid" 2>/dev/null || ((SECONDS >= end)); then
 			tail -n 20 "$state/$node/$name.log" >&2
 			fail "natf-$name on $node (process $pid) does not answer"
 		fi
