@@ -49,7 +49,7 @@ BAD = {
 def checksum(data):
     total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     total = (total >> 16) + (total & 0xFFFF)
-    return 0xFFFF ^ (total + (total >> 16))
+    return 0xFFFF ^ (total + (total >> 16) & 0xFFFF)
 
 
 def echo(payload, sequence):
