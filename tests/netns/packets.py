@@ -41,6 +41,7 @@ BAD = {
     "unknown-kind": lambda key: header(kind=99, key=key) + rest(),
     "unknown-key": lambda key: header(key=9999) + rest(),
     "anonymous": lambda key: header(key=0) + rest(),
+    "anything": lambda key: MAGIC + rest(SIZE - 4),
     # The router has to open it to see that it is none: what a flood costs most.
     "forged": lambda key: header(key=key) + rest(),
 }
