@@ -59,6 +59,8 @@ pub struct Node {
     table_look: Instant,
     wake: channel::Sender<()>,
     woken: channel::Receiver<()>,
+    /// Names came or went.
+    renamed: (channel::Sender<()>, channel::Receiver<()>),
 }
 
 impl Node {
@@ -74,11 +76,12 @@ impl Node {
         relations.assign_homes(&settings.homes);
         let mut kernel = Kernel::open(settings.queue, &settings.rules)?;
         kernel.restore(now, &mut engine, &relations)?;
-        let (wake, woken) = channel::bounded(1);
+        let ((wake, woken), renamed) = (channel::bounded(1), channel::bounded(1));
         let (homes, rules) = (Rc::new(settings.homes), settings.rules);
         let routes = if rules.lan.is_empty() { Some(Routes::open()?) } else { None };
         let table_look = now + TABLE_LOOK;
-        let mut node = Self { engine, relations, kernel, routes, homes, rules, table_look, wake, woken };
+        let mut node =
+            Self { engine, relations, kernel, routes, homes, rules, table_look, wake, woken, renamed };
         node.align_routes();
         Ok(node)
     }
@@ -194,6 +197,11 @@ impl Node {
         Ok(kernel.take_errands())
     }
 
+    /// Has something when names came or went.
+    pub fn renamed(&self) -> channel::Receiver<()> {
+        self.renamed.1.clone()
+    }
+
     /// Makes the loop look at the engine.
     pub fn wake(&self) {
         // Where the channel is full, the loop is about to look anyway.
@@ -217,7 +225,11 @@ impl Names for Node {
         ttl: Duration,
         now: Instant,
     ) -> Result<Ipv4Addr, Full> {
+        let before = self.relations.generation();
         let address = self.relations.relate(ours.name, &ours.home, targets, ttl, now)?;
+        if self.relations.generation() != before {
+            let _full = self.renamed.0.try_send(());
+        }
         if let (Some(routes), Some(router)) = (&mut self.routes, targets.first()) {
             routes.align(address, *router);
         }

@@ -46,6 +46,8 @@ use crate::{
 pub const QUEUE: u16 = 4451;
 /// How often files are looked after.
 const UPKEEP: Duration = Duration::from_secs(2);
+/// Names come in bursts; they are written no oftener than this.
+const SAVE_PAUSE: Duration = Duration::from_millis(500);
 /// Changes of the network come in bursts.
 const NETWORK_PAUSE: Duration = Duration::from_millis(200);
 /// How long a ping may take in all.
@@ -270,6 +272,19 @@ impl Service {
     }
 
     async fn upkeep(&self) {
+        or(self.watch_resolver(), self.keep_names()).await
+    }
+
+    /// A new name is written at once: after a crash its flows can only be known by it.
+    async fn keep_names(&self) {
+        let renamed = self.node.borrow().renamed();
+        while renamed.recv().await.is_ok() {
+            self.save();
+            Timer::after(SAVE_PAUSE).await;
+        }
+    }
+
+    async fn watch_resolver(&self) {
         loop {
             Timer::after(UPKEEP).await;
             let polled = self.resolver.borrow_mut().as_mut().map(SystemResolver::poll);
