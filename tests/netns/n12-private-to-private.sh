@@ -96,6 +96,7 @@ check "mappings take the lower half of the ports, flows of the LAN the upper hal
 check "router1's status shows the flows of its LAN" prints carol.home2 field router1 '[flow["name"] for flow in end["flows"]]'
 check "an unknown host is refused at once, not silently (N6)" refused_at_once
 check "the refusal is counted" prints '^[1-9]' field router1 'end["counters"]["refused"]'
+check "the router's own programs are refused at once: names of other homes are for its LAN" exits 7 web router1 carol.home2.example.net
 
 lab start endd en
 check "an ordinary external node reaches alice at the same time (N11)" prints "server of alice" web en alice.home.example.net
