@@ -3,7 +3,7 @@
 # FTP through a forced mapping, as the paper verified it (N16): a control and a data connection, all four ways of
 # agreeing on the latter, and HTTP to another host meanwhile.
 #
-#   en (curl) ── inet ── router1 ──┬── alice: vsftpd
+#   en (curl) ── inet ── router1 ──┬── alice: vsftpd; only tcp:21 of her is allowed
 #                                  '── bob: web server
 . "$(dirname "$0")/lib.sh"
 need_daemons
@@ -19,9 +19,11 @@ same_photo() {
 }
 
 lab_up
+on router1 sed -i "/config host 'alice'/a\\	list service 'tcp:21'" /etc/config/natf
 lab start routerd router1
 lab start endd en
 
+check "of alice only FTP's control connection is allowed (N6)" exits 7 on en curl -sS --max-time 5 http://alice.home.example.net/
 check "extended passive mode: the file is whole (N16)" same_photo
 check "passive mode: the file is whole (N16)" same_photo --disable-epsv
 check "extended active mode: the file is whole (N16)" same_photo --ftp-port -
