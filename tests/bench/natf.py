@@ -25,6 +25,7 @@ KEY_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 STATIC_PORT, PORT, IPERF, STATIC_IPERF = 8080, 80, 5201, 5301
 SIZES = (64, 128, 256, 512, 1024, 1472)
 ROUNDS = 5
+THROUGHPUT_ROUNDS = 3
 started = []
 
 
@@ -189,10 +190,10 @@ def measure_connections(binaries, virtual):
 
 
 def iperf(address, port, protocol, size, reverse):
-    words = ["iperf3", "-J", "-c", address, "-p", port, "-t", "0.6", "-O", "0.1", "-l", size]
+    words = ["iperf3", "-J", "-c", address, "-p", port, "-t", "1", "-l", size]
     words += ["-R"] if reverse else []
     words += ["-u", "-b", "0"] if protocol == "udp" else []
-    found = json.loads(run(*words, where=EN, check=False) or "{}").get("end", {})
+    found = json.loads(run(*words, where=EN, timeout=20, check=False) or "{}").get("end", {})
     if protocol == "udp":
         found = found.get("sum", {})
         return found.get("bits_per_second", 0) * (1 - found.get("lost_percent", 0) / 100)
@@ -205,7 +206,7 @@ def measure_throughput(virtual):
         for reverse in (False, True):
             for size in SIZES:
                 pairs = []
-                for turn in range(ROUNDS):
+                for turn in range(THROUGHPUT_ROUNDS):
                     ways = [(virtual, IPERF), (G2, STATIC_IPERF)]
                     order = ways if turn % 2 == 0 else ways[::-1]
                     found = {way: iperf(*way, protocol, size, reverse) for way in order}
