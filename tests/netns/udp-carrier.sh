@@ -81,7 +81,7 @@ check "with ICMP alone the connection is refused, after $took ms" page_is "statu
 lab stop endd en
 use_udp_port
 kill -HUP "$(lab pid routerd router1)"
-eventually 3 on router1 sh -c "nft list table ip natf | grep -q 'udp dport $port'"
+eventually 3 on router1 sh -c "nft list table ip natf 2>/dev/null | grep -q 'udp dport $port'"
 lab start endd en
 timed web en alice
 check "with a UDP port on both sides it works: the first connection takes $took ms (N5)" page_is "server of alice" 2000
