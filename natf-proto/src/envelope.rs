@@ -88,30 +88,37 @@ pub struct Header {
 impl Header {
     /// Writes the header's bytes.
     pub fn emit(&self) -> [u8; HEADER_LEN] {
-        let mut bytes = [0; HEADER_LEN];
-        let [m0, m1, m2, m3, version, kind, k0, k1, counter @ ..] = &mut bytes;
-        [*m0, *m1, *m2, *m3] = MAGIC;
-        *version = VERSION;
-        *kind = self.kind as u8;
-        [*k0, *k1] = self.key.0.to_be_bytes();
-        *counter = self.counter.to_be_bytes();
-        bytes
+        emit_front(self.kind as u8, self.key, self.counter)
     }
 
     fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, ParseError> {
-        let [m0, m1, m2, m3, version, kind, k0, k1, counter @ ..] = bytes;
-        if [*m0, *m1, *m2, *m3] != MAGIC {
-            return Err(ParseError::Magic);
-        }
-        if *version != VERSION {
-            return Err(ParseError::Version(*version));
-        }
-        Ok(Self {
-            kind: Kind::parse(*kind)?,
-            key: KeyId(u16::from_be_bytes([*k0, *k1])),
-            counter: u64::from_be_bytes(*counter),
-        })
+        let (kind, key, counter) = parse_front(bytes)?;
+        Ok(Self { kind: Kind::parse(kind)?, key, counter })
     }
+}
+
+/// Writes the 16 bytes with which messages and notices begin.
+pub(crate) fn emit_front(kind: u8, key: KeyId, counter: u64) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
+    let [m0, m1, m2, m3, version, kind_byte, k0, k1, counter_bytes @ ..] = &mut bytes;
+    [*m0, *m1, *m2, *m3] = MAGIC;
+    *version = VERSION;
+    *kind_byte = kind;
+    [*k0, *k1] = key.0.to_be_bytes();
+    *counter_bytes = counter.to_be_bytes();
+    bytes
+}
+
+/// Reads kind, key id and counter; magic number and version are the right ones.
+pub(crate) fn parse_front(bytes: &[u8; HEADER_LEN]) -> Result<(u8, KeyId, u64), ParseError> {
+    let [m0, m1, m2, m3, version, kind, k0, k1, counter @ ..] = bytes;
+    if [*m0, *m1, *m2, *m3] != MAGIC {
+        return Err(ParseError::Magic);
+    }
+    if *version != VERSION {
+        return Err(ParseError::Version(*version));
+    }
+    Ok((*kind, KeyId(u16::from_be_bytes([*k0, *k1])), u64::from_be_bytes(*counter)))
 }
 
 /// A message whose header is read and whose body is still sealed.

@@ -3,8 +3,8 @@
 /// The bytes are no well-formed NAT-f message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// Another length than [`crate::MESSAGE_LEN`].
-    #[error("message of {0} bytes, NAT-f messages have 184")]
+    /// Another length than [`crate::MESSAGE_LEN`] or, for notices, [`crate::NOTICE_LEN`].
+    #[error("message of {0} bytes, NAT-f messages have 184, notices 128")]
     Length(usize),
     /// The first four bytes are not the magic number.
     #[error("no NAT-f magic number")]

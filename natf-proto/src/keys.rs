@@ -6,8 +6,10 @@ use sha2::Sha256;
 use zeroize::Zeroize;
 
 use crate::{
-    envelope::{BODY_LEN, Body, Envelope, Header, Message, NONCE_LEN, assemble},
+    Kind,
+    envelope::{Body, Envelope, HEADER_LEN, Header, Message, NONCE_LEN, TAG_LEN, assemble},
     error::OpenError,
+    notice::{self, Notice, NoticeBody, NoticeKind, NoticeMessage},
     random::Random,
 };
 
@@ -75,24 +77,48 @@ impl PeerKeys {
     pub fn seal(
         &self,
         direction: Direction,
-        kind: crate::Kind,
+        kind: Kind,
         counter: u64,
         body: &Body,
         random: &mut dyn Random,
     ) -> Message {
         let header = Header { kind, key: self.id, counter }.emit();
+        let mut sealed = *body;
+        let (nonce, tag) = self.seal_in_place(direction, &header, &mut sealed, random);
+        assemble(&header, &nonce, &sealed, &tag)
+    }
+
+    /// Seals the body of a notice, as [`Self::seal`] does with the others.
+    pub fn seal_notice(
+        &self,
+        kind: NoticeKind,
+        counter: u64,
+        body: &NoticeBody,
+        random: &mut dyn Random,
+    ) -> NoticeMessage {
+        let header = notice::header(kind, self.id, counter);
+        let mut sealed = *body;
+        let (nonce, tag) = self.seal_in_place(kind.direction(), &header, &mut sealed, random);
+        notice::assemble(&header, &sealed, &nonce, &tag)
+    }
+
+    fn seal_in_place(
+        &self,
+        direction: Direction,
+        header: &[u8; HEADER_LEN],
+        body: &mut [u8],
+        random: &mut dyn Random,
+    ) -> ([u8; NONCE_LEN], [u8; TAG_LEN]) {
         let mut nonce = [0; NONCE_LEN];
         random.fill(&mut nonce);
-        let mut sealed = *body;
-        let tag = self.cipher(direction).encrypt_inout_detached(
-            &XNonce::from(nonce),
-            &header,
-            sealed.as_mut_slice().into(),
-        );
-        match tag {
-            Ok(tag) => assemble(&header, &nonce, &sealed, &tag.into()),
-            // The cipher only refuses more than 256 GiB. A zero message opens nowhere.
-            Err(_) => assemble(&header, &nonce, &[0; BODY_LEN], &[0; 16]),
+        let cipher = self.cipher(direction);
+        match cipher.encrypt_inout_detached(&XNonce::from(nonce), header, (&mut *body).into()) {
+            Ok(tag) => (nonce, tag.into()),
+            Err(_) => {
+                // The cipher only refuses more than 256 GiB. A zero message opens nowhere.
+                body.fill(0);
+                (nonce, [0; TAG_LEN])
+            }
         }
     }
 
@@ -102,15 +128,37 @@ impl PeerKeys {
     /// [`OpenError::Forged`] for another key, another direction or any changed bit.
     pub fn open(&self, direction: Direction, envelope: &Envelope<'_>) -> Result<Body, OpenError> {
         let mut body = *envelope.body;
-        self.cipher(direction)
-            .decrypt_inout_detached(
-                &XNonce::from(*envelope.nonce),
-                envelope.header_bytes,
-                body.as_mut_slice().into(),
-                &(*envelope.tag).into(),
-            )
-            .map_err(|_| OpenError::Forged)?;
+        self.open_in_place(direction, envelope.header_bytes, envelope.nonce, &mut body, envelope.tag)?;
         Ok(body)
+    }
+
+    /// Opens a notice, as [`Self::open`] does with the others.
+    ///
+    /// # Errors
+    /// [`OpenError::Forged`] for another key, another direction or any changed bit.
+    pub fn open_notice(&self, notice: &Notice<'_>) -> Result<NoticeBody, OpenError> {
+        let mut body = *notice.body;
+        self.open_in_place(
+            notice.kind.direction(),
+            notice.header_bytes,
+            notice.nonce,
+            &mut body,
+            notice.tag,
+        )?;
+        Ok(body)
+    }
+
+    fn open_in_place(
+        &self,
+        direction: Direction,
+        header: &[u8; HEADER_LEN],
+        nonce: &[u8; NONCE_LEN],
+        body: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), OpenError> {
+        self.cipher(direction)
+            .decrypt_inout_detached(&XNonce::from(*nonce), header, body.into(), &(*tag).into())
+            .map_err(|_| OpenError::Forged)
     }
 }
 
@@ -126,7 +174,7 @@ pub fn fingerprint(enrolled: &[u8; 32]) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, random::tests::Counting};
+    use crate::{BODY_LEN, random::tests::Counting};
 
     fn sealed() -> (PeerKeys, Message) {
         let keys = PeerKeys::derive(KeyId(7), &[42; 32]);

@@ -11,6 +11,14 @@
 //!
 //! Every message is exactly [`MESSAGE_LEN`] bytes, questions and answers alike: an answer never amplifies, and the
 //! length of a host name does not show. The layout is drawn in `docs/protocol.md`.
+//!
+//! ```text
+//!   TSN server                                            TSN router
+//!   Notification ──emit──▶ NoticeBody ──seal_notice──▶ ═══▶ Notice::parse ──open_notice──▶ NoticeBody ──▶ Notification
+//!   (T4)                   72 B                     128 B   ICMP ECHO
+//!
+//!   NotificationAnswer ◀───────────────────────────── ◀═══ guide table row ready, refused, or stale (T4)
+//! ```
 
 mod cookie;
 mod cursor;
@@ -19,6 +27,8 @@ mod envelope;
 mod error;
 mod host_name;
 mod keys;
+mod notice;
+mod notification;
 mod random;
 mod reason;
 mod replay;
@@ -35,6 +45,8 @@ pub use envelope::{
 pub use error::{OpenError, ParseError};
 pub use host_name::{HostName, MAX_HOST_NAME};
 pub use keys::{Direction, KeyId, PeerKeys, fingerprint};
+pub use notice::{NOTICE_BODY_LEN, NOTICE_LEN, Notice, NoticeBody, NoticeMessage};
+pub use notification::{GuideOutcome, Notification, NotificationAnswer};
 pub use random::Random;
 pub use reason::Reason;
 pub use replay::{Freshness, ReplayWindow};
