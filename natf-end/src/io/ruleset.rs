@@ -93,19 +93,22 @@ fn render_refuse(out: &mut String, rules: &Rules) {
     }
 }
 
-/// Packets that conntrack has a translation for are not first packets, even while no answer has come. A helper has to
-/// be there before the flow is confirmed. While a flow's held packets are released one after the other, its next ones
-/// wait behind them: else they would overtake, as conntrack knows their flow from the first of them on. Assured flows,
-/// which are older than that, are spared the look.
-fn catch(rules: &Rules, from: &str) -> String {
+/// What chooses the packets to be held. Whatever is not for the prefix, and flows that are translated both ways, leave
+/// after one or two comparisons. Packets that conntrack has a translation for are not first packets, even while no
+/// answer has come. A helper has to be there before the flow is confirmed. While a flow's held packets are released
+/// one after the other, its next ones wait behind them: else they would overtake, as conntrack knows their flow from
+/// the first of them on. Assured flows are older than that.
+fn catch(rules: &Rules) -> String {
     let prefix = rules.prefix;
     let helper = match rules.ftp {
-        true => format!("{from}ip daddr {prefix} tcp dport 21 ct helper set \"{FTP}\"\n        "),
+        true => format!("tcp dport 21 ct helper set \"{FTP}\"\n        "),
         false => String::new(),
     };
     format!(
-        "{helper}{from}ip daddr {prefix} meta l4proto udp ct status & assured == 0 {FLOW} @{DRAINING} jump {QUEUE_CHAIN}
-        {from}ip daddr {prefix} meta l4proto {{ tcp, udp }} ct state new ct status & dnat == 0 jump {QUEUE_CHAIN}"
+        "ip daddr != {prefix} accept
+        ct status & (assured | dnat) == assured | dnat accept
+        {helper}meta l4proto udp {FLOW} @{DRAINING} jump {QUEUE_CHAIN}
+        meta l4proto {{ tcp, udp }} ct state new ct status & dnat == 0 jump {QUEUE_CHAIN}"
     )
 }
 
@@ -123,7 +126,7 @@ fn render_host(out: &mut String, rules: &Rules) {
         dnat ip to {FLOW} map @{VAT}
     }}
 ",
-        catch(rules, "")
+        catch(rules)
     );
 }
 
@@ -140,6 +143,7 @@ fn render_gateway(out: &mut String, rules: &Rules) {
 
     chain hold {{
         type filter hook prerouting priority mangle; policy accept;
+        iifname != {{ {} }} accept
         {}
     }}
 
@@ -153,7 +157,8 @@ fn render_gateway(out: &mut String, rules: &Rules) {
         snat ip to {FLOW} map @{SOURCE}
     }}
 ",
-        catch(rules, &format!("iifname {{ {} }} ", devices.join(", ")))
+        devices.join(", "),
+        catch(rules)
     );
 }
 
@@ -170,18 +175,18 @@ mod tests {
     fn n4_a_host_catches_its_own_packets_and_only_those_not_yet_translated() {
         let text = render(&rules(&[]));
         assert!(text.contains("hook output priority mangle"));
-        assert!(
-            text.contains(
-                "ip daddr 240.0.0.0/8 meta l4proto { tcp, udp } ct state new ct status & dnat == 0"
-            )
-        );
+        let first = |word: &str| text.find(word).unwrap();
+        let catch = first("meta l4proto { tcp, udp } ct state new ct status & dnat == 0 jump");
+        assert!(first("ip daddr != 240.0.0.0/8 accept") < catch);
+        assert!(first("ct status & (assured | dnat) == assured | dnat accept") < catch);
         assert!(!text.contains("prerouting") && !text.contains("map source"));
     }
 
     #[test]
     fn n12_a_gateway_catches_the_packets_of_its_lan() {
         let text = render(&rules(&["br-lan", "br-guest"]));
-        assert!(text.contains("iifname { \"br-lan\", \"br-guest\" } ip daddr 240.0.0.0/8"));
+        assert!(text.contains("iifname != { \"br-lan\", \"br-guest\" } accept"));
+        assert!(text.contains("ip daddr != 240.0.0.0/8 accept"));
         assert!(text.contains("hook forward") && text.contains("map @source"));
         assert!(!text.contains("hook output priority mangle"));
     }
@@ -203,7 +208,7 @@ mod tests {
         let first = |text: &str, word: &str| text.find(word).unwrap();
         for lan in [&[][..], &["br-lan"]] {
             let text = render(&rules(lan));
-            let helper = first(&text, "ip daddr 240.0.0.0/8 tcp dport 21 ct helper set \"ftp\"");
+            let helper = first(&text, "tcp dport 21 ct helper set \"ftp\"");
             assert!(first(&text, "ct helper ftp {") < helper && helper < first(&text, "jump to_daemon"));
             assert!(!render(&Rules { ftp: false, ..rules(lan) }).contains("helper"));
         }
