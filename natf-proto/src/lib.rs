@@ -45,7 +45,7 @@ pub use envelope::{
 pub use error::{OpenError, ParseError};
 pub use host_name::{HostName, MAX_HOST_NAME};
 pub use keys::{Direction, KeyId, PeerKeys, fingerprint};
-pub use notice::{NOTICE_BODY_LEN, NOTICE_LEN, Notice, NoticeBody, NoticeMessage};
+pub use notice::{NOTICE_BODY_LEN, NOTICE_LEN, Notice, NoticeBody, NoticeKind, NoticeMessage};
 pub use notification::{GuideOutcome, Notification, NotificationAnswer};
 pub use random::Random;
 pub use reason::Reason;

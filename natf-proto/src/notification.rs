@@ -3,7 +3,7 @@
 //! ```text
 //! byte  0  TSN type (1)           1 = notification, 2 = answer
 //!       1  id (2)                 the DNS question's
-//!       3  outcome (1)            notification: 0. Answer: 0 = guided, 255 = stale, else a reason
+//!       3  outcome (1)            notification: 0. Answer: 0 = guided, 255 = stale, else a reason for refusing
 //!       4  origin (4)             who is about to connect; 0.0.0.0: whoever this notification comes from
 //!       8  host name (64)         notification: lower case, padded with 0
 //!       8  floor (8)              answer, stale: counters above this one are accepted; else 0
@@ -25,6 +25,7 @@ const NOTIFICATION: u8 = 1;
 const ANSWER: u8 = 2;
 /// Outcomes that are no reasons.
 const GUIDED: u8 = 0;
+const OTHER: u8 = 254;
 const STALE: u8 = 255;
 
 /// "`origin` is about to connect to `name`."
@@ -67,8 +68,8 @@ pub enum GuideOutcome {
         /// Whole seconds.
         lifetime: Duration,
     },
-    /// There is none.
-    Refused(Reason),
+    /// There is none; without a reason where this program is too old to know it.
+    Refused(Option<Reason>),
     /// The counter is too low: use one above this floor, and notify again.
     Stale {
         /// The highest counter that is not accepted any more.
@@ -94,7 +95,7 @@ impl NotificationAnswer {
             GuideOutcome::Guided { lifetime } => {
                 (GUIDED, 0, u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX))
             }
-            GuideOutcome::Refused(reason) => (reason as u8, 0, 0),
+            GuideOutcome::Refused(reason) => (reason.map_or(OTHER, |reason| reason as u8), 0, 0),
             GuideOutcome::Stale { floor } => (STALE, floor, 0),
         };
         let mut data = [0; MAX_HOST_NAME];
@@ -106,7 +107,7 @@ impl NotificationAnswer {
     /// Reads a body.
     ///
     /// # Errors
-    /// [`ParseError`] naming the field. A reason that this program does not know is one of those.
+    /// [`ParseError`] naming the field.
     pub fn parse(body: &NoticeBody) -> Result<Self, ParseError> {
         let fields = Fields::of(body, ANSWER)?;
         let [f0, f1, f2, f3, f4, f5, f6, f7, l0, l1, l2, l3, ..] = *fields.data;
@@ -116,9 +117,7 @@ impl NotificationAnswer {
                 GuideOutcome::Guided { lifetime: Duration::from_secs(seconds.into()) }
             }
             STALE => GuideOutcome::Stale { floor: u64::from_be_bytes([f0, f1, f2, f3, f4, f5, f6, f7]) },
-            number => GuideOutcome::Refused(
-                Reason::parse(number).ok_or(ParseError::Field { field: "outcome", value: number.into() })?,
-            ),
+            number => GuideOutcome::Refused(Reason::parse(number)),
         };
         Ok(Self { id: fields.id, origin: fields.origin, outcome })
     }
@@ -208,7 +207,7 @@ mod tests {
         #[test]
         fn answers_survive_the_round_trip(id: u16, which in 0usize..10, seconds: u32, floor: u64) {
             let outcome = match (which, Reason::ALL.get(which)) {
-                (_, Some(reason)) => GuideOutcome::Refused(*reason),
+                (_, Some(reason)) => GuideOutcome::Refused(Some(*reason)),
                 (8, _) => GuideOutcome::Guided { lifetime: Duration::from_secs(seconds.into()) },
                 _ => GuideOutcome::Stale { floor },
             };

@@ -160,6 +160,37 @@ def cookie(body):
 READERS = {1: mapping_request, 2: mapping_response, 3: end, 4: end, 5: stale, 6: cookie}
 
 
+def parse_notice(message):
+    if len(message) != 128:
+        raise Refused("parse", "length")
+    magic, version, kind, key_id, counter = struct.unpack(">4sBBHQ", message[:16])
+    for fine, error in ((magic == b"NATf", "magic"), (version == 1, "version"), (kind in (7, 8), "kind")):
+        if not fine:
+            raise Refused("parse", error)
+    return kind, key_id, counter, message[16:88], message[88:112], message[112:]
+
+
+def open_notice(keys, message):
+    kind, _, _, sealed, nonce, tag = parse_notice(message)
+    body, expected = xchacha20_poly1305(keys["to_router" if kind == 7 else "to_end"], nonce, message[:16], sealed, seal=False)
+    if not hmac.compare_digest(tag, expected):
+        raise Refused("open", "forged")
+    return kind, body
+
+
+def notice(kind, body):
+    tsn_type, number, outcome, origin = struct.unpack(">BHB4s", body[:8])
+    check_field(tsn_type == {7: 1, 8: 2}[kind])
+    fields = {"type": tsn_type, "id": number, "origin": address(origin)}
+    if kind == 7:
+        length = (body[8:] + b"\0").index(0)
+        if any(body[8 + length:]):
+            raise Refused("body", "host_name")
+        return fields | {"host": host_name(length, body[8:])}
+    floor, lifetime = struct.unpack(">QI", body[8:20])
+    return fields | {"outcome": outcome, "floor": f"{floor:016x}", "lifetime": lifetime}
+
+
 def fnv1a(name):
     value = 0x811C9DC5
     for byte in name.rstrip(".").lower().encode():
@@ -209,6 +240,26 @@ def check_refused(keys, vector):
         raise SystemExit(f"{vector['name']}: accepted")
 
 
+def check_notices(keys, vectors):
+    for vector in vectors["notices"]:
+        name, message = vector["name"], bytes.fromhex(vector["message"])
+        kind, key_id, counter, sealed, nonce, tag = parse_notice(message)
+        same(name, "header", (kind, key_id, f"{counter:016x}"), (vector["kind"], vector["key_id"], vector["counter"]))
+        body = open_notice(keys, message)[1]
+        again = xchacha20_poly1305(keys["to_router" if kind == 7 else "to_end"], nonce, message[:16], body, seal=True)
+        same(name, "sealed body and tag", again, (sealed, tag))
+        same(name, "body", body.hex(), vector["body"])
+        fields = notice(kind, body)
+        same(name, "fields", {field: fields[field] for field in vector["fields"]}, vector["fields"])
+    for vector in vectors["refused"]:
+        try:
+            notice(*open_notice(keys, bytes.fromhex(vector["message"])))
+        except Refused as refused:
+            same(vector["name"], "refusal", refused.args, (vector["stage"], vector["error"]))
+        else:
+            raise SystemExit(f"{vector['name']}: accepted")
+
+
 def check_ciphers():
     """The examples of draft-irtf-cfrg-xchacha-03, 2.2.1 and RFC 8439, 2.5.2."""
     same("HChaCha20", "subkey", hchacha20(bytes(range(32)), bytes.fromhex("000000090000004a0000000031415927")).hex(),
@@ -231,12 +282,15 @@ def main():
         check_body(vector["name"], vector["kind"], bytes.fromhex(vector["body"]), vector["fields"])
     for vector in vectors["refused"]:
         check_refused(keys, vector)
+    notices = json.loads((HERE / "tsn-1.json").read_text())
+    check_notices(keys, notices)
     addresses = json.loads((HERE / "virtual-addresses.json").read_text())["first_candidates"]
     for vector in addresses:
         c, d = (1 + fnv1a(vector[part]) % 254 for part in ("domain", "host"))
         same(f"{vector['host']}.{vector['domain']}", "virtual address", f"240.0.{c}.{d}", vector["virtual"])
     counts = [len(vectors[part]) for part in ("messages", "tolerated", "refused")]
-    print(f"vectors: {counts[0]} messages, {counts[1]} tolerated, {counts[2]} refused, {len(addresses)} virtual addresses")
+    counts[2] += len(notices["refused"])
+    print(f"vectors: {counts[0]} messages, {len(notices['notices'])} notices, {counts[1]} tolerated, {counts[2]} refused, {len(addresses)} virtual addresses")
 
 
 if __name__ == "__main__":
