@@ -16,6 +16,9 @@ pub enum Error {
     /// The kernel layer.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The daemon's loop.
+    #[error(transparent)]
+    Daemon(#[from] natf_daemon::Error),
     /// The operating system's random source.
     #[error("no random numbers from the operating system: {0}")]
     Random(#[from] getrandom::Error),

@@ -40,7 +40,7 @@ pub fn run(places: Places) -> Result<ExitCode, Error> {
         )));
     }
     // Before anything of a daemon that runs already is replaced.
-    let listener = control::listen(&places.socket())?;
+    let listener = natf_daemon::control::listen(&places.socket(), "natf-endd")?;
     let setup = Setup { configured, role: Role::Host, state_file: places.relations() };
     let service = Rc::new(Service::start(setup)?);
     let daemon = Rc::new(Daemon { service, places, started: Instant::now() });

@@ -31,7 +31,7 @@ pub fn enroll(places: &Places, uri: &str, name: Option<&str>) -> Result<ExitCode
         editor.append_section("home", &name, &settings)?;
     }
     if let Some(directory) = places.keys.parent() {
-        std::fs::create_dir_all(directory).map_err(Error::io("cannot make", directory))?;
+        std::fs::create_dir_all(directory).map_err(natf_daemon::Error::io("cannot make", directory))?;
     }
     KeyFile::update(&places.keys, |keys| {
         if keys.entry(&name).is_some() {

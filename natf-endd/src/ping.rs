@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{Places, Target},
-    control,
     error::Error,
 };
 
@@ -21,7 +20,7 @@ pub fn ping(places: &Places, target: &Target, json: bool) -> Result<ExitCode, Er
         "port": target.port,
         "protocol": target.transport.to_string(),
     });
-    let answer = control::ask(places, &question)?;
+    let answer = natf_daemon::control::ask(&places.socket(), "natf-endd", &question)?;
     if json {
         println!("{answer}");
     } else {

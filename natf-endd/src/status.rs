@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::{cli::Places, control, error::Error};
+use crate::{cli::Places, error::Error};
 
 /// Shows the status.
 ///
 /// # Errors
 /// Where no daemon answers.
 pub fn show(places: &Places, json: bool) -> Result<ExitCode, Error> {
-    let answer = control::ask(places, &json!({"command": "status"}))?;
+    let answer = natf_daemon::control::ask(&places.socket(), "natf-endd", &json!({"command": "status"}))?;
     if json {
         println!("{answer}");
     } else {

@@ -26,17 +26,9 @@ pub enum Error {
     /// The operating system's random source.
     #[error("no random numbers from the operating system: {0}")]
     Random(#[from] getrandom::Error),
-    /// A file or socket.
-    #[error("{what} {}: {source}", .path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// The operating system's answer.
-        #[source]
-        source: io::Error,
-    },
+    /// Files, the control socket, the loop.
+    #[error(transparent)]
+    Daemon(#[from] natf_daemon::Error),
     /// Words on the command line.
     #[error("{0}\ntry 'natf-routerd --help'")]
     Usage(String),
@@ -45,8 +37,8 @@ pub enum Error {
 impl Error {
     /// Names the file to an I/O error.
     pub fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { what, path, source }
+        let named = natf_daemon::Error::io(what, path);
+        move |source| Self::Daemon(named(source))
     }
 }
 

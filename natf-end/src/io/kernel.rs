@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use natf_daemon::random::SystemRandom;
 use natf_kernel::{
     KernelError,
     conntrack::{Conntrack, Entry, Flow as Tuple, STATUS_DST_NAT, STATUS_SEEN_REPLY, TcpState},
@@ -17,10 +18,7 @@ use natf_kernel::{
 };
 use natf_proto::{MAGIC, MESSAGE_LEN, Random, Transport};
 
-use super::{
-    random::SystemRandom,
-    ruleset::{DRAINING, QUEUE_CHAIN, Rules, SOURCE, TABLE, VAT, render},
-};
+use super::ruleset::{DRAINING, QUEUE_CHAIN, Rules, SOURCE, TABLE, VAT, render};
 use crate::{
     engine::{ELEMENT_LIFETIME, Engine},
     error::Error,

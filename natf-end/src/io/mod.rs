@@ -8,11 +8,9 @@
 //!                    routes
 //! ```
 
-pub mod random;
 pub mod ruleset;
 pub mod settings;
 
-pub mod drive;
 pub mod kernel;
 pub mod routes;
 

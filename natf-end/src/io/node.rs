@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use natf_daemon::drive::Source;
 use smol::{Async, Timer, channel, future::or};
 
 use super::{
-    drive::Source,
     kernel::{Errand, Kernel},
     routes::Routes,
     ruleset::{Rules, TABLE},

@@ -17,16 +17,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use natf_daemon::{drive::drive, random::SystemRandom};
 use natf_kernel::address::{AddressWatch, Addresses};
 use natf_proto::Transport;
 use smol::{Async, LocalExecutor, Timer, channel, future::or};
 
 use super::{
     dns_proxy::{DnsProxy, ProxySettings},
-    drive::drive,
     kernel::Errand,
     node::{self, Node, NodeSettings},
-    random::SystemRandom,
     relation_file,
     resolver::{Mode, Paths, SystemResolver},
     ruleset::Rules,
@@ -145,7 +144,7 @@ impl Service {
         let turn = |readable: &[bool]| {
             let errands = self.node.borrow_mut().turn(readable)?;
             errands.into_iter().for_each(|errand| self.errand(errand));
-            Ok(())
+            Ok::<_, Error>(())
         };
         drive(self.executor.run(or(main, failed)), |wait| wait(&*self.node.borrow()), turn)?
     }

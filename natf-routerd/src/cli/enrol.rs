@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Call, ask::ask};
 use crate::error::Error;
-use natf_end::io::random::SystemRandom;
+use natf_daemon::random::SystemRandom;
 
 /// Draws so often for a key id that nobody has; with 65,535 ids and few peers the first does.
 const ID_TRIES: usize = 64;

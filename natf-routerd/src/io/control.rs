@@ -1,11 +1,11 @@
-//! The control socket: a line of JSON in, a line of JSON out. Only the daemon's user may connect (mode 0600).
+//! What the daemon says over its control socket.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
+use std::{io, time::Instant};
 
+use natf_daemon::control;
 use serde_json::{Map, Value, json};
 use smol::{
-    LocalExecutor,
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::AsyncWriteExt as _,
     net::unix::{UnixListener, UnixStream},
 };
 
@@ -13,72 +13,25 @@ use super::{
     daemon::{Daemon, Shared, now},
     why,
 };
-use crate::{
-    core::{
-        mapping::{Mapping, MappingId, Stage},
-        output::Entry,
-    },
-    error::Error,
+use crate::core::{
+    mapping::{Mapping, MappingId, Stage},
+    output::Entry,
 };
 
-/// Longest question.
-const QUESTION_LIMIT: u64 = 4096;
 /// Mappings that are written between two looks at the queue.
 const PORTION: usize = 64;
 
-/// Makes the socket; one that a killed daemon left is replaced.
-///
-/// # Errors
-/// Where the directory or the socket cannot be made.
-pub fn listen(path: &Path) -> Result<UnixListener, Error> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(Error::io("cannot make", directory))?;
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io("cannot replace", path)(error));
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(Error::io("cannot listen at", path))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        .map_err(Error::io("cannot protect", path))?;
-    Ok(listener)
-}
-
-/// Answers until the daemon ends; a few users at a time.
+/// Answers until the daemon ends.
 pub async fn serve(daemon: Shared, listener: UnixListener) {
-    let executor = LocalExecutor::new();
-    let accept = async {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let daemon = daemon.clone();
-                    executor
-                        .spawn(async move {
-                            if let Err(error) = talk(daemon, stream).await {
-                                log::debug!("control socket: {error}");
-                            }
-                        })
-                        .detach();
-                }
-                Err(error) => log::warn!("control socket: {error}"),
-            }
-        }
-    };
-    executor.run(accept).await
+    control::serve(listener, |question, stream| talk(daemon.clone(), question, stream)).await;
 }
 
-async fn talk(daemon: Shared, stream: UnixStream) -> io::Result<()> {
-    let mut question = String::new();
-    BufReader::new(stream.clone().take(QUESTION_LIMIT)).read_line(&mut question).await?;
-    let question: Value = serde_json::from_str(&question).unwrap_or(Value::Null);
-    let mut stream = stream;
+async fn talk(daemon: Shared, question: Value, mut stream: UnixStream) -> io::Result<()> {
     match question.get("command").and_then(Value::as_str) {
         Some("mappings") => write_mappings(&daemon, &mut stream).await?,
         command => {
             let answer = answer(&mut daemon.borrow_mut(), command.unwrap_or_default(), &question);
-            stream.write_all(format!("{answer}\n").as_bytes()).await?;
+            control::write(&mut stream, &answer).await?;
         }
     }
     stream.flush().await

@@ -16,7 +16,7 @@ use std::{
 };
 
 use async_signal::{Signal, Signals};
-use natf_end::io::{
+use natf_daemon::{
     drive::{Source, drive},
     random::SystemRandom,
 };
@@ -120,7 +120,7 @@ pub fn now() -> Now {
 pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
     let _stamps = if measure { Some(ReceiveStamps::enable()?) } else { None };
     let daemon = Rc::new(RefCell::new(Daemon::start(paths)?));
-    let listener = control::listen(&daemon.borrow().paths.socket())?;
+    let listener = natf_daemon::control::listen(&daemon.borrow().paths.socket(), "natf-routerd")?;
     log::info!(
         "ready: {} hosts, {} peers",
         daemon.borrow().router.access().rows().count(),
@@ -150,7 +150,7 @@ impl Source for Daemon {
 }
 
 /// Takes what waits in the queue; under a flood the tasks get their turn in between.
-fn take_packets(daemon: &Shared) -> Result<(), natf_end::Error> {
+fn take_packets(daemon: &Shared) -> Result<(), Error> {
     let mut daemon = daemon.borrow_mut();
     for _ in 0..BATCHES {
         let Daemon { kernel, router, .. } = &mut *daemon;

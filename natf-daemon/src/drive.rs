@@ -40,11 +40,11 @@ pub trait Source {
 ///
 /// # Errors
 /// Those of `turn`, and where the operating system cannot wait.
-pub fn drive<T>(
+pub fn drive<T, E: From<Error>>(
     future: impl Future<Output = T>,
     with_source: impl Fn(&mut dyn FnMut(&dyn Source) -> Result<Vec<bool>, Error>) -> Result<Vec<bool>, Error>,
-    mut turn: impl FnMut(&[bool]) -> Result<(), Error>,
-) -> Result<T, Error> {
+    mut turn: impl FnMut(&[bool]) -> Result<(), E>,
+) -> Result<T, E> {
     let signal = Arc::new(Signal::new()?);
     let waker = Waker::from(signal.clone());
     let mut context = Context::from_waker(&waker);
@@ -73,7 +73,7 @@ fn wait(source: &dyn Source, signal: &Signal) -> Result<Vec<bool>, Error> {
     let timeout = left.and_then(|left| Timespec::try_from(left).ok());
     match poll(&mut polled, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(Error::io("wait for packets and answers")(error.into())),
+        Err(error) => return Err(Error::Wait(error.into())),
     }
     let ready = polled.iter().map(|descriptor| !descriptor.revents().is_empty());
     Ok(ready.take(descriptors.len()).collect())
@@ -89,7 +89,7 @@ struct Signal {
 impl Signal {
     fn new() -> Result<Self, Error> {
         let descriptor = eventfd(1, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-        let descriptor = descriptor.map_err(|error| Error::io("make an eventfd")(error.into()))?;
+        let descriptor = descriptor.map_err(|error| Error::Wait(error.into()))?;
         Ok(Self { wanted: AtomicBool::new(true), descriptor })
     }
 
@@ -163,7 +163,7 @@ mod tests {
             }
             Ok(())
         };
-        let result = drive(future, |wait| wait(&*source.borrow()), turn).unwrap();
+        let result = drive::<_, Error>(future, |wait| wait(&*source.borrow()), turn).unwrap();
         assert_eq!((result, readable.get(), due.get()), (7, 1, 1));
         assert!(start.elapsed() < Duration::from_secs(5));
     }
@@ -178,7 +178,7 @@ mod tests {
             if polls == 100 { Poll::Ready(()) } else { Poll::Pending }
         });
         let start = Instant::now();
-        drive(future, |wait| wait(&source), |_| Ok(())).unwrap();
+        drive::<_, Error>(future, |wait| wait(&source), |_| Ok(())).unwrap();
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 }
