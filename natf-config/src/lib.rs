@@ -24,6 +24,8 @@ mod router;
 
 mod load;
 
+mod dnsd;
+
 mod atomic;
 mod editor;
 mod enrol;
@@ -33,6 +35,10 @@ mod keys;
 #[cfg(test)]
 mod scratch;
 
+pub use dnsd::{
+    ClientRow, DnsdConfig, Network, NetworkError, RecordName, RecordRow, ServerSettings, TsigAlgorithm,
+    TsigKeyRow, TsnRouterRow, Without, ZoneRow, load_dnsd, parse_dnsd,
+};
 pub use editor::{Editor, Setting};
 pub use end::{EndSettings, Resolver, Silent, VirtualNet, VirtualNetError};
 pub use enrol::EnrolUri;
