@@ -5,12 +5,13 @@
 //!  kernel --- queue.rs ------> daemon --- conntrack.rs (mapping, N7) --> kernel's NAT
 //!             raw.rs (echo)              elements.rs (VAT map, N9)
 //!                                        raw.rs (answers)
+//!  questions --- udp_batch.rs ---> DNS server --- udp_batch.rs ---> answers
 //!  set up once: ruleset.rs (own nft table)     watched: address.rs, timeouts.rs
 //! ```
 //!
 //! IPv4 only. Sockets are non-blocking; those that receive packets expose their descriptor for a
 //! reactor, those that carry commands are synchronous and bounded. The only crate with `unsafe`, all of
-//! it in one file.
+//! it in sys.rs and udp_batch.rs.
 
 mod batch;
 mod error;
@@ -21,6 +22,8 @@ mod sys;
 pub mod packet;
 pub mod queue;
 pub mod raw;
+#[allow(unsafe_code)]
+pub mod udp_batch;
 
 pub mod conntrack;
 pub mod elements;

@@ -1,6 +1,6 @@
 //! The system calls that the standard library has no safe form of.
 //!
-//! The only file of the project with `unsafe`. Each function takes and returns safe types, checks
+//! With `udp_batch.rs` the only file of the project with `unsafe`. Each function takes and returns safe types, checks
 //! nothing but memory, and leaves errno in an [`io::Error`]. Structures of the C library are zeroed and
 //! then filled field by field, because their padding differs between libraries (musl, glibc) and words.
 
@@ -24,11 +24,11 @@ fn check_size(result: libc::ssize_t) -> io::Result<usize> {
 }
 
 /// The size of a structure as the kernel's socklen_t. Only small structures are passed.
-fn length_of<T>() -> libc::socklen_t {
+pub(crate) fn length_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(0)
 }
 
-fn family(number: libc::c_int) -> libc::sa_family_t {
+pub(crate) fn family(number: libc::c_int) -> libc::sa_family_t {
     libc::sa_family_t::try_from(number).unwrap_or(0)
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     check_size(unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
-fn socket_address(address: SocketAddrV4) -> libc::sockaddr_in {
+pub(crate) fn socket_address(address: SocketAddrV4) -> libc::sockaddr_in {
     // SAFETY: sockaddr_in consists of integers: all zeroes is a valid value.
     let mut raw: libc::sockaddr_in = unsafe { mem::zeroed() };
     raw.sin_family = family(libc::AF_INET);
