@@ -34,6 +34,7 @@ mod reason;
 mod replay;
 mod request;
 mod response;
+mod rising;
 mod stale;
 
 pub use cookie::{COOKIE_LEN, Cookie, CookieJar, CookieOffer};
@@ -52,4 +53,5 @@ pub use reason::Reason;
 pub use replay::{Freshness, ReplayWindow};
 pub use request::{MappingRequest, Transaction, Transport};
 pub use response::{Grant, MappingKind, MappingResponse};
+pub use rising::RisingCounter;
 pub use stale::Stale;

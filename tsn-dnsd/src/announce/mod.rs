@@ -1,1 +1,24 @@
-//! The communication notification (T4-T6): tells a router, before the answer, who is about to connect.
+//! Communication notifications (T4-T6): before a client gets the address of an announced name, the router behind that
+//! address is told who is about to connect to which of its hosts. No I/O.
+//!
+//! ```text
+//!  name ─▶ routers: whose? ─▶ capability: known to be silent, or without TSN? ──────────────▶ verdict
+//!                                  │ no                                                         ▲
+//!                                  ▼                                                            │
+//!           same client, same name under way? ─ yes ─▶ wait for that one                        │
+//!                                  │ no                                                         │
+//!                                  ▼                                                            │
+//!                              exchange: notification ─▶ answer, mirror, or nothing in time ────┘
+//! ```
+
+mod announcer;
+mod capability;
+mod exchange;
+mod origin;
+mod refusal;
+mod routers;
+
+pub use announcer::{Announcer, Asked, Asking, Counters, Output, Settings, Ticket, Verdict};
+pub use origin::{Network, Origin, Origins};
+pub use refusal::Refusal;
+pub use routers::{RouterRow, Routers, Without};

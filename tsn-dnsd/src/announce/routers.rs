@@ -1,0 +1,96 @@
+//! The routers that are told about communication, and which names are theirs.
+
+use std::{collections::HashMap, net::Ipv4Addr};
+
+use natf_proto::PeerKeys;
+
+/// What a client gets while the router takes no notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Without {
+    /// No address: with one, the client would reach the router itself. A wrong key looks the same as a stopped daemon.
+    #[default]
+    Refuse,
+    /// The address, as the paper has it for routers without TSN (T6).
+    Answer,
+}
+
+/// A router that this server is enrolled at.
+#[derive(Debug, Clone)]
+pub struct RouterRow {
+    /// Name of its section.
+    pub name: String,
+    /// Domains whose names are announced, with everything below them; lower case, without a final dot.
+    pub domains: Vec<String>,
+    /// Keys that seal the notifications.
+    pub keys: PeerKeys,
+    /// Where notifications go; `None`: to the address in the DNS answer.
+    pub address: Option<Ipv4Addr>,
+    /// What a client gets while the router takes none.
+    pub without: Without,
+}
+
+/// All routers, found by the names that they answer for.
+#[derive(Debug, Default)]
+pub struct Routers {
+    rows: Vec<RouterRow>,
+    by_domain: HashMap<String, usize>,
+}
+
+impl Routers {
+    /// Of two rows with the same domain the first one counts.
+    pub fn new(rows: Vec<RouterRow>) -> Self {
+        let mut by_domain = HashMap::new();
+        for (at, row) in rows.iter().enumerate() {
+            for domain in &row.domains {
+                by_domain.entry(domain.clone()).or_insert(at);
+            }
+        }
+        Self { rows, by_domain }
+    }
+
+    /// The router with the longest domain that `name` stands in; lower case, without a final dot.
+    pub fn of(&self, name: &str) -> Option<&RouterRow> {
+        let mut rest = name;
+        loop {
+            if let Some(at) = self.by_domain.get(rest) {
+                return self.rows.get(*at);
+            }
+            rest = rest.split_once('.')?.1;
+        }
+    }
+
+    /// All rows, as configured.
+    pub fn rows(&self) -> &[RouterRow] {
+        &self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use natf_proto::KeyId;
+
+    fn row(name: &str, domains: &[&str]) -> RouterRow {
+        RouterRow {
+            name: name.into(),
+            domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            keys: PeerKeys::derive(KeyId(1), &[1; 32]),
+            address: None,
+            without: Without::Refuse,
+        }
+    }
+
+    #[test]
+    fn the_longest_domain_counts() {
+        let routers =
+            Routers::new(vec![row("a", &["example.net"]), row("b", &["home.example.net", "b.test"])]);
+        let found = |name: &str| routers.of(name).map(|row| row.name.as_str());
+        assert_eq!(found("alice.home.example.net"), Some("b"));
+        assert_eq!(found("home.example.net"), Some("b"));
+        assert_eq!(found("x.y.b.test"), Some("b"));
+        assert_eq!(found("www.example.net"), Some("a"));
+        assert_eq!(found("example.com"), None);
+        assert_eq!(found("notexample.net"), None);
+        assert_eq!(found(""), None);
+    }
+}
