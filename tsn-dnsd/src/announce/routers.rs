@@ -1,6 +1,6 @@
 //! The routers that are told about communication, and which names are theirs.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::HashMap, net::Ipv4Addr, rc::Rc};
 
 use natf_proto::PeerKeys;
 
@@ -32,7 +32,7 @@ pub struct RouterRow {
 /// All routers, found by the names that they answer for.
 #[derive(Debug, Default)]
 pub struct Routers {
-    rows: Vec<RouterRow>,
+    rows: Vec<Rc<RouterRow>>,
     by_domain: HashMap<String, usize>,
 }
 
@@ -45,22 +45,22 @@ impl Routers {
                 by_domain.entry(domain.clone()).or_insert(at);
             }
         }
-        Self { rows, by_domain }
+        Self { rows: rows.into_iter().map(Rc::new).collect(), by_domain }
     }
 
     /// The router with the longest domain that `name` stands in; lower case, without a final dot.
-    pub fn of(&self, name: &str) -> Option<&RouterRow> {
+    pub fn of(&self, name: &str) -> Option<Rc<RouterRow>> {
         let mut rest = name;
         loop {
             if let Some(at) = self.by_domain.get(rest) {
-                return self.rows.get(*at);
+                return self.rows.get(*at).cloned();
             }
             rest = rest.split_once('.')?.1;
         }
     }
 
     /// All rows, as configured.
-    pub fn rows(&self) -> &[RouterRow] {
+    pub fn rows(&self) -> &[Rc<RouterRow>] {
         &self.rows
     }
 }
@@ -84,11 +84,11 @@ mod tests {
     fn the_longest_domain_counts() {
         let routers =
             Routers::new(vec![row("a", &["example.net"]), row("b", &["home.example.net", "b.test"])]);
-        let found = |name: &str| routers.of(name).map(|row| row.name.as_str());
-        assert_eq!(found("alice.home.example.net"), Some("b"));
-        assert_eq!(found("home.example.net"), Some("b"));
-        assert_eq!(found("x.y.b.test"), Some("b"));
-        assert_eq!(found("www.example.net"), Some("a"));
+        let found = |name: &str| routers.of(name).map(|row| row.name.clone());
+        assert_eq!(found("alice.home.example.net").as_deref(), Some("b"));
+        assert_eq!(found("home.example.net").as_deref(), Some("b"));
+        assert_eq!(found("x.y.b.test").as_deref(), Some("b"));
+        assert_eq!(found("www.example.net").as_deref(), Some("a"));
         assert_eq!(found("example.com"), None);
         assert_eq!(found("notexample.net"), None);
         assert_eq!(found(""), None);

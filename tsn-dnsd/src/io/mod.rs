@@ -1,1 +1,3 @@
 //! Sockets, files and the clock.
+
+pub mod notifier;
