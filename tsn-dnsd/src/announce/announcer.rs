@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use natf_config::Without;
 use natf_proto::{
     GuideOutcome, HostName, KeyId, Notice, NoticeKind, NoticeMessage, Notification, NotificationAnswer,
     Random, RisingCounter,
@@ -17,7 +18,7 @@ use super::{
     exchange::{Exchange, Sent, Subject},
     origin::Origin,
     refusal::Refusal,
-    routers::{RouterRow, Without},
+    routers::RouterRow,
 };
 
 /// Times that a notification is sent while nobody answers.

@@ -19,6 +19,6 @@ mod refusal;
 mod routers;
 
 pub use announcer::{Announcer, Asked, Asking, Counters, Output, Settings, Ticket, Verdict};
-pub use origin::{Network, Origin, Origins};
+pub use origin::{Origin, Origins};
 pub use refusal::Refusal;
-pub use routers::{RouterRow, Routers, Without};
+pub use routers::{RouterRow, Routers};

@@ -2,17 +2,8 @@
 
 use std::{collections::HashMap, net::Ipv4Addr, rc::Rc};
 
+use natf_config::Without;
 use natf_proto::PeerKeys;
-
-/// What a client gets while the router takes no notifications.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Without {
-    /// No address: with one, the client would reach the router itself. A wrong key looks the same as a stopped daemon.
-    #[default]
-    Refuse,
-    /// The address, as the paper has it for routers without TSN (T6).
-    Answer,
-}
 
 /// A router that this server is enrolled at.
 #[derive(Debug, Clone)]

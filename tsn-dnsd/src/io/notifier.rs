@@ -242,7 +242,7 @@ fn routers_behind(row: &Rc<RouterRow>, addresses: &[Ipv4Addr]) -> Vec<(Option<Ip
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::announce::Without;
+    use natf_config::Without;
     use natf_proto::{KeyId, PeerKeys};
 
     fn row(address: Option<Ipv4Addr>) -> Rc<RouterRow> {
