@@ -22,6 +22,8 @@ dig         dnsutils
 tcpdump     tcpdump
 iperf3      iperf3
 socat       socat
+named       bind9
+nsupdate    bind9-dnsutils
 nsd         nsd
 nsd-checkzone nsd
 dnsmasq     dnsmasq-base
@@ -74,7 +76,7 @@ rm -f "$log"
 
 # No service of these packages may run or come up at the next boot: the lab starts its own copies.
 if [[ -d /run/systemd/system ]]; then
-	for unit in nsd vsftpd lighttpd iperf3; do
+	for unit in nsd named vsftpd lighttpd iperf3; do
 		case " ${missing[*]} " in *" $unit "*) systemctl disable --now "$unit" >/dev/null 2>&1 || true ;; esac
 	done
 fi

@@ -2,10 +2,10 @@
 #
 # The lab: a small internet in network namespaces, on one machine, without any other network.
 #
-#      en (outside node)     stranger (other node)      dns (authoritative server, nsd)
-#      198.51.100.10         198.51.101.10              192.0.2.53
-#            |                     |                          |
-#   .--------'---------------------'--------------------------'-------------------------------.
+#      en (outside node)   stranger (other node)   client (runs nothing    isp (TSN server,  dns (authoritative:
+#      198.51.100.10       198.51.101.10           of ours) 198.51.102.10  192.0.3.53)       nsd .53, named .54)
+#            |                   |                       |                     |             192.0.2.53, .54
+#   .--------'-------------------'-----------------------'---------------------'-------------------'.
 #   | inet: the internet, a router with no NAT; counts virtual and private addresses it sees  |
 #   '--.-----------------------.-----------------------.---------------------.----------------'
 #      | 203.0.113.2 wan       | 203.0.114.2 wan       | 203.0.115.2 wan     | 203.0.116.2 wan
@@ -14,9 +14,9 @@
 #   home.example.net        home2.example.net        own web server         random ports
 #      | 192.168.1.1 br-lan    | 192.168.1.1 br-lan                            | 10.0.3.1 lan
 #      |-- alice    .10        |-- carol .10  (alice's address)                |
-#      |-- bob      .11        '-- dave  .11                                  en3 10.0.3.10
-#      '-- mallory  .12 (denied)                                              (outside node
-#                                                                              behind a NAT)
+#      |-- bob      .11        '-- dave  .11                                  |-- en3 10.0.3.10 (outside node
+#      '-- mallory  .12 (denied)                                              |   behind a NAT)
+#                                                                             '-- pc3 10.0.3.11 (runs nothing of ours)
 #
 # Every node is a network namespace with its own /etc (overlay), /run and /var/lib/natf, held by one
 # sleeping process. Labs are told apart by NATF_LAB (default "natf"); several may run at once.
@@ -24,7 +24,7 @@
 #   lab.sh up [--echo-drop] [--no-offload]   build it; router firewalls drop pings; no checksum or segment offload
 #   lab.sh down                              take it down (idempotent, kills only what runs in these namespaces)
 #   lab.sh exec NODE COMMAND...              run a command on a node
-#   lab.sh start routerd|endd NODE [ARG...]  start a daemon, wait until it answers; NATF_BIN = where it is
+#   lab.sh start routerd|endd|dnsd NODE [ARG...]  start a daemon, wait until it answers; NATF_BIN = where it is
 #   lab.sh stop NAME NODE [SIGNAL]           stop a daemon or server (TERM); waits until it is gone
 #   lab.sh pid NAME NODE                     its process id
 #   lab.sh dir                               where state, logs (NODE/NAME.log) and web pages lie
@@ -35,7 +35,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 tag=${NATF_LAB:-natf}
 registry=/run/natf-lab
-nodes=(inet en stranger dns router1 alice bob mallory router2 carol dave plain nat3 en3)
+nodes=(inet en stranger client isp dns router1 alice bob mallory router2 carol dave plain nat3 en3 pc3)
 echo_drop=0 offload=1 state=
 
 # shellcheck source=tests/lab/servers.sh
@@ -129,7 +129,7 @@ private_files='
 	}
 	rm -f /etc/resolv.conf
 	mount -t tmpfs -o mode=755 tmpfs /run
-	mkdir -p /run/lock /etc/config /etc/natf
+	mkdir -p /run/lock /etc/config /etc/natf /etc/tsn-dnsd
 	mount --bind "$dir/lib" /var/lib
 	: >"$dir/ready"
 	exec sleep infinity
@@ -171,8 +171,14 @@ lan_host() {
 	nameserver "$1" 192.168.1.1
 }
 
+# nameserver NODE ADDRESS...
 nameserver() {
-	printf 'nameserver %s\noptions timeout:2 attempts:2\n' "$2" | enter "$1" tee /etc/resolv.conf >/dev/null
+	local node=$1
+	shift
+	{
+		printf 'nameserver %s\n' "$@"
+		echo 'options timeout:2 attempts:2'
+	} | enter "$node" tee /etc/resolv.conf >/dev/null
 }
 
 # --- topology -----------------------------------------------------------------------------------
@@ -192,7 +198,10 @@ make_topology() {
 
 	public en eth0 198.51.100 10
 	public stranger eth0 198.51.101 10
+	public client eth0 198.51.102 10
+	public isp eth0 192.0.3 53
 	public dns eth0 192.0.2 53
+	ip -n "$tag-dns" addr add 192.0.2.54/24 dev eth0
 	public router1 wan 203.0.113 2
 	public router2 wan 203.0.114 2
 	public plain wan 203.0.115 2
@@ -207,9 +216,17 @@ make_topology() {
 	lan_host mallory router1 12 02:00:00:00:01:12
 	lan_host carol router2 10 02:00:00:00:02:10
 	lan_host dave router2 11 02:00:00:00:02:11
-	link en3 eth0 10.0.3.10/24 nat3 lan 10.0.3.1/24
-	ip -n "$tag-en3" route add default via 10.0.3.1
-	for node in en stranger dns plain nat3 en3; do nameserver "$node" 192.0.2.53; done
+	ip -n "$tag-nat3" link add lan type bridge
+	ip -n "$tag-nat3" addr add 10.0.3.1/24 dev lan
+	ip -n "$tag-nat3" link set lan up
+	for node in en3:10 pc3:11; do
+		link "${node%:*}" eth0 "10.0.3.${node#*:}/24" nat3 "lan-${node%:*}"
+		ip -n "$tag-nat3" link set "lan-${node%:*}" master lan
+		ip -n "$tag-${node%:*}" route add default via 10.0.3.1
+	done
+	for node in en stranger isp dns plain nat3 en3; do nameserver "$node" 192.0.2.53; done
+	# The TSN server first, an ordinary one second (T10).
+	for node in client pc3; do nameserver "$node" 192.0.3.53 192.0.2.53; done
 	for node in router1 router2; do nameserver "$node" 127.0.0.1; done
 
 	make_firewalls
@@ -307,18 +324,22 @@ down() {
 }
 
 start_daemon() {
-	local name=$1 node=$2 pid
+	local name=$1 node=$2 pid program
 	shift 2
-	[[ $name == routerd || $name == endd ]] || fail "start: '$name' is neither routerd nor endd"
-	[[ -x $(binaries)/natf-$name ]] || fail "no natf-$name in $(binaries): build first, or set NATF_BIN"
+	case $name in
+	routerd | endd) program=natf-$name ;;
+	dnsd) program=tsn-dnsd ;;
+	*) fail "start: '$name' is none of routerd, endd, dnsd" ;;
+	esac
+	[[ -x $(binaries)/$program ]] || fail "no $program in $(binaries): build first, or set NATF_BIN"
 	! running "$node" "$name" >/dev/null || fail "$name already runs on $node"
-	spawn "$node" "$name" env RUST_LOG="${RUST_LOG:-info}" "natf-$name" "$@"
+	spawn "$node" "$name" env RUST_LOG="${RUST_LOG:-info}" "$program" "$@"
 	pid=$(<"$state/$node/$name.pid")
 	local end=$((SECONDS + 10))
-	until enter "$node" "natf-$name" status >/dev/null 2>&1; do
+	until enter "$node" "$program" status >/dev/null 2>&1; do
 		if ! kill -0 "$pid" 2>/dev/null || ((SECONDS >= end)); then
 			tail -n 20 "$state/$node/$name.log" >&2
-			fail "natf-$name on $node (process $pid) does not answer"
+			fail "$program on $node (process $pid) does not answer"
 		fi
 		sleep 0.05
 	done

@@ -5,6 +5,7 @@
 start_servers() {
 	local node
 	start_nsd
+	start_named
 	for node in router1 router2; do start_dnsmasq "$node"; done
 	for node in alice bob mallory carol dave plain stranger router1; do start_lighttpd "$node"; done
 	for node in alice bob carol; do spawn "$node" udp-echo /usr/bin/python3 "$here/udp_echo.py" 7; done
@@ -13,6 +14,7 @@ start_servers() {
 
 	ready dns udp 53
 	ready dns tcp 53
+	ready_at dns 192.0.2.54
 	for node in router1 router2; do ready "$node" udp 53; done
 	for node in alice bob mallory carol dave plain stranger router1; do ready "$node" tcp 80; done
 	for node in alice bob carol; do ready "$node" udp 7; done
@@ -23,6 +25,10 @@ start_servers() {
 # ready NODE tcp|udp PORT
 ready() {
 	wait_for 10 listens "$@" || fail "nothing listens on $2 port $3 of $1; logs: $(tail -n 3 "$state/$1"/*.log)"
+}
+
+ready_at() {
+	wait_for 10 enter "$1" dig +short +time=1 +tries=1 "@$2" version.bind TXT CH || fail "no DNS server answers at $2 of $1"
 }
 
 listens() {
@@ -55,6 +61,36 @@ start_nsd() {
 		    zonefile: example.org.zone
 	CONF
 	spawn dns nsd nsd -d -c "$dir/nsd.conf"
+}
+
+# A provider's resolver, whose zone is changed by dynamic updates (T1); the key is the home's.
+start_named() {
+	local dir=$state/dns/named
+	mkdir -p "$dir"
+	printf 'key "home-key" {\n\talgorithm hmac-sha256;\n\tsecret "%s";\n};\n' \
+		"$(head -c 32 /dev/urandom | base64 -w 0)" >"$dir/home.key"
+	cp "$here/zones/dyn.example.net" "$dir/dyn.example.net"
+	cat >"$dir/named.conf" <<-CONF
+		include "$dir/home.key";
+		options {
+			directory "$dir";
+			listen-on { 192.0.2.54; };
+			listen-on-v6 { none; };
+			pid-file none;
+			session-keyfile none;
+			forwarders { 192.0.2.53; };
+			forward only;
+			allow-recursion { any; };
+			dnssec-validation no;
+		};
+		controls { };
+		zone "dyn.example.net" {
+			type primary;
+			file "dyn.example.net";
+			allow-update { key home-key; };
+		};
+	CONF
+	spawn dns named named -g -n 1 -U 1 -c "$dir/named.conf"
 }
 
 # As OpenWrt starts it: rebinding protection on. The lab's "public" addresses are documentation networks,
@@ -146,15 +182,20 @@ start_vsftpd() {
 # --- the daemons' configuration -------------------------------------------------------------------
 
 write_configuration() {
-	local node laptop roamer en_home2 far1 far2
+	local node laptop roamer en_home2 far1 far2 tsn1 tsn2
 	for node in router1 router2 en en3; do
 		enter "$node" tee /etc/config/natf <"$here/config/$node" >/dev/null
 	done
+	enter isp tee /etc/config/tsn-dnsd <"$here/config/isp" >/dev/null
+	tsn1=$(new_key) tsn2=$(new_key)
 	laptop=$(new_key) roamer=$(new_key) en_home2=$(new_key) far1=$(new_key) far2=$(new_key)
-	write_keys router1 "laptop 4711 $laptop" "roamer 4712 $roamer" "router2 4713 $far1" "home2 4714 $far2"
-	write_keys router2 "laptop 4715 $en_home2" "router1 4714 $far2" "home 4713 $far1"
+	write_keys router1 "laptop 4711 $laptop" "roamer 4712 $roamer" "router2 4713 $far1" "home2 4714 $far2" \
+		"isp 4720 $tsn1"
+	write_keys router2 "laptop 4715 $en_home2" "router1 4714 $far2" "home 4713 $far1" "isp 4721 $tsn2"
 	write_keys en "home 4711 $laptop" "cname 4711 $laptop" "multi 4711 $laptop" "home2 4715 $en_home2"
 	write_keys en3 "home 4712 $roamer"
+	printf '%s\n' "home 4720 $tsn1" "home2 4721 $tsn2" "plain 4722 $(new_key)" |
+		enter isp sh -c 'umask 077; cat >/etc/tsn-dnsd/keys'
 }
 
 # 256 random bits, base64url without padding.
