@@ -34,6 +34,8 @@ use crate::{
 
 /// How long a VAT element stays in the kernel: only the first packet needs it, then connection tracking knows.
 pub const ELEMENT_LIFETIME: Duration = Duration::from_secs(5);
+/// The kernel's element outlives the engine's belief in it, so that a packet is never let go in vain.
+pub const ELEMENT_TIMEOUT: Duration = Duration::from_secs(ELEMENT_LIFETIME.as_secs() + 5);
 /// A SYN this soon after the release of another is the same one again, sent by a LAN host while it was held.
 const REPEATED_SYN: Duration = Duration::from_millis(100);
 /// How long the kernel may take for a VAT entry.
@@ -185,16 +187,14 @@ impl Engine {
                 let kept = (!start && !live.restored)
                     .then_some(entry.transaction)
                     .filter(|_| !self.role.is_gateway());
-                // The old element may still stand, and would carry the packet past a refusal.
-                self.outputs.push_back(Output::Withdraw { flow, to: live.agreement.mapped });
                 if kept.is_none() {
                     self.ask_end_once(now, flow);
                 }
-                self.remove(&flow);
+                self.remove(now, &flow);
                 self.begin_for_packet(now, packet, flow, dial, kept);
             }
             State::Ending { .. } => {
-                self.remove(&flow);
+                self.remove(now, &flow);
                 self.begin_for_packet(now, packet, flow, dial, None);
             }
         }
@@ -389,7 +389,7 @@ impl Engine {
         let Some(home) = self.homes.get(&dial.home).cloned() else {
             return self.refuse_negotiation(now, &flow, &dial, negotiation, Refusal::UnknownHome);
         };
-        if !self.make_room() {
+        if !self.make_room(now) {
             return self.refuse_negotiation(now, &flow, &dial, negotiation, Refusal::TableFull);
         }
         let Some(source) = self.role.take_source(&flow, &mut *self.sealer.random) else {
@@ -443,22 +443,34 @@ impl Engine {
         self.flows.set_deadline(&flow, now + CONFIRMATION);
     }
 
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self, now: Instant) -> bool {
         if self.flows.len() < self.limits.flows {
             return true;
         }
         let Some(flow) = self.flows.least_missed() else { return false };
         raise(&mut self.counters.flows_forgotten);
-        self.remove(&flow);
+        self.remove(now, &flow);
         true
     }
 
     /// Removes a flow with all that belongs to it.
-    fn remove(&mut self, flow: &Flow) -> Option<Entry> {
+    fn remove(&mut self, now: Instant, flow: &Flow) -> Option<Entry> {
         self.forget_exchanges(flow);
+        self.withdraw(now, flow);
         let entry = self.flows.remove(flow)?;
         self.role.return_source(flow, entry.source);
         Some(entry)
+    }
+
+    /// Takes the flow's VAT element back, if it may still stand: it would translate what a new socket on the same
+    /// port sends, past a refusal and past a daemon that is down.
+    fn withdraw(&mut self, now: Instant, flow: &Flow) {
+        let to = match self.flows.get(flow).map(|entry| &entry.state) {
+            Some(State::Confirming { agreement, .. }) => agreement.mapped,
+            Some(State::Live(live)) if now < live.since + ELEMENT_TIMEOUT => live.agreement.mapped,
+            _ => return,
+        };
+        self.outputs.push_back(Output::Withdraw { flow: *flow, to });
     }
 
     fn forget_exchanges(&mut self, flow: &Flow) {

@@ -113,6 +113,30 @@ fn n9_a_refused_second_connection_does_not_slip_through_the_first_ones_translati
 }
 
 #[test]
+fn n9_a_flow_that_is_over_leaves_no_translation_to_a_new_socket_on_its_port() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(17, flow, CLOSED);
+    world.run(Duration::from_secs(2));
+    assert_eq!((world.engine.flows().len(), world.vat.len()), (0, 0), "ended");
+
+    let mut world = connected(18, flow, OPEN);
+    world.router().refuses.insert("alice", Reason::Denied);
+    world.run(Duration::from_secs(4));
+    assert_eq!((world.forgotten.len(), world.vat.len()), (1, 0), "its refresh was refused");
+
+    let mut world = connected(19, flow, ESTABLISHED);
+    world.engine.handle_network_change(world.now, &[]);
+    world.drain();
+    assert!(world.vat.is_empty(), "its address is gone");
+
+    let mut world = World::new(20, home(None));
+    world.boxes.insert(G2, Peer::Mirror);
+    world.packet_of(1, flow, true, Some(dial("alice")));
+    world.run(Duration::from_secs(6));
+    assert_eq!((world.released.len(), world.vat.len()), (1, 0), "to the router itself (N10)");
+}
+
+#[test]
 fn n12_a_syn_repeated_while_the_first_was_held_belongs_to_it() {
     let role = Role::Gateway(Gateway::new(G1, 24_000..=24_100));
     let mut world = World::with(16, home(Some(7)), role, Silent::Refuse);

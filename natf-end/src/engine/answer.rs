@@ -160,7 +160,7 @@ impl Engine {
         if !is_same {
             raise(&mut self.counters.refresh_lost);
             self.ask_end_once(now, flow);
-            self.remove(&flow);
+            self.remove(now, &flow);
             self.outputs.push_back(Output::Forget { flow });
         }
     }
@@ -176,7 +176,7 @@ impl Engine {
             return raise(&mut self.counters.answer_unexpected);
         }
         raise(&mut self.counters.flows_ended);
-        if let Some(entry) = self.remove(&exchange.flow)
+        if let Some(entry) = self.remove(now, &exchange.flow)
             && let State::Ending { ping: Some(ping), .. } = entry.state
         {
             self.finish_ping(now, ping, PingEvent::Ended(response.ended));

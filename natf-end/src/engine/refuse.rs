@@ -22,7 +22,7 @@ const REFUSALS_MAX: usize = 1024;
 impl Engine {
     /// Ends whatever the flow is about, its held packets included.
     pub(super) fn refuse_flow(&mut self, now: Instant, flow: Flow, why: Refusal) {
-        let Some(entry) = self.remove(&flow) else { return };
+        let Some(entry) = self.remove(now, &flow) else { return };
         match entry.state {
             State::Negotiating(negotiation) => {
                 self.refuse_negotiation(now, &flow, &entry.dial, *negotiation, why);

@@ -65,7 +65,7 @@ impl Engine {
         let Some(agreement) = self.flows.get(&flow).and_then(|entry| entry.agreement()) else { return };
         if agreement.kind.is_none() {
             // Nobody has to be told of the end of a flow to the router itself (N10).
-            self.remove(&flow);
+            self.remove(now, &flow);
             return;
         }
         self.outputs.push_back(Output::Watch { flow });
@@ -76,7 +76,7 @@ impl Engine {
     fn end(&mut self, now: Instant, flow: Flow) {
         let Some(agreement) = self.flows.get(&flow).and_then(|entry| entry.agreement()) else { return };
         if !agreement.is_kept_by_router() {
-            self.remove(&flow);
+            self.remove(now, &flow);
             return;
         }
         self.begin_end(now, flow, agreement, None);
@@ -88,7 +88,7 @@ impl Engine {
             ping.note(now, PingEvent::Plain(agreement.mapped));
         }
         if !agreement.is_kept_by_router() {
-            self.remove(&flow);
+            self.remove(now, &flow);
             self.outputs.push_back(Output::Pinged(ping.report));
             return;
         }
@@ -97,6 +97,7 @@ impl Engine {
 
     fn begin_end(&mut self, now: Instant, flow: Flow, agreement: Agreement, ping: Option<Ping>) {
         self.forget_exchanges(&flow);
+        self.withdraw(now, &flow);
         let Some(entry) = self.flows.get_mut(&flow) else { return };
         entry.state = State::Ending { agreement, tries: 1, ping };
         self.ask(now, flow, Kind::EndRequest, agreement.router, agreement.carrier);
@@ -114,7 +115,7 @@ impl Engine {
             return self.flows.set_deadline(&flow, now + END_WAIT);
         }
         let ping = ping.take();
-        self.remove(&flow);
+        self.remove(now, &flow);
         if let Some(ping) = ping {
             self.finish_ping(now, ping, PingEvent::EndUnconfirmed);
         }

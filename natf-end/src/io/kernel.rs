@@ -20,7 +20,7 @@ use natf_proto::{MAGIC, MESSAGE_LEN, Random, Transport};
 
 use super::ruleset::{DRAINING, QUEUE_CHAIN, Rules, SOURCE, TABLE, VAT, render};
 use crate::{
-    engine::{ELEMENT_LIFETIME, Engine},
+    engine::{ELEMENT_TIMEOUT, Engine},
     error::Error,
     flow::{Dial, Flow, KernelFlow, PacketId, RestoredFlow},
     outcome::{Carrier, Output, PingReport, Translated},
@@ -35,8 +35,6 @@ const COPY_RANGE: u16 = 128;
 const BATCH: usize = 32;
 /// Packets that may wait for a verdict, among them those that the engine holds.
 const QUEUE_LENGTH: u32 = 2048;
-/// The kernel's element outlives the engine's belief in it, so that a packet is never let go in vain.
-const ELEMENT_TIMEOUT: Duration = Duration::from_secs(ELEMENT_LIFETIME.as_secs() + 5);
 const VAT_MAP: SetName<'static> = SetName { table: TABLE, set: VAT };
 const DRAINING_SET: SetName<'static> = SetName { table: TABLE, set: DRAINING };
 /// An element that a killed daemon leaves behind sends its flow to an unread queue, which lets it pass.
@@ -313,6 +311,8 @@ impl Kernel {
                     engine.handle_translated(now, &flow, result);
                 }
                 Output::Withdraw { flow, to } => {
+                    // What was released before needs the element on its way.
+                    self.give_verdicts()?;
                     self.elements.delete(VAT_MAP, &[key(&flow, flow.destination)])?;
                     if self.is_gateway {
                         self.elements.delete(SOURCE_MAP, &[key(&flow, to)])?;
@@ -340,6 +340,10 @@ impl Kernel {
                 Output::Pinged(report) => self.errands.push(Errand::Pinged(report)),
             }
         }
+        self.give_verdicts()
+    }
+
+    fn give_verdicts(&mut self) -> Result<(), Error> {
         if !self.verdicts.is_empty() {
             self.queue.verdicts(&self.verdicts)?;
             self.verdicts.clear();
