@@ -1,12 +1,12 @@
 //! `config router`: where the router is and what it may spend.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::fields::{DEVICE, Fields, Report, device};
 use crate::name::DomainName;
 use crate::uci::Section;
 
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 16] = [
     "enabled",
     "wan",
     "lan",
@@ -19,6 +19,9 @@ const OPTIONS: [&str; 13] = [
     "max_per_peer",
     "max_per_host",
     "max_anyone",
+    "max_guide",
+    "guide_lifetime",
+    "learned_lifetime",
     "queue",
 ];
 
@@ -49,6 +52,12 @@ pub struct RouterSettings {
     pub max_per_host: u32,
     /// Most mappings of all anonymous nodes together.
     pub max_anyone: u32,
+    /// Most rows of the guide table (T2).
+    pub max_guide: u32,
+    /// Life of a row of the guide table from its last notification on.
+    pub guide_lifetime: Duration,
+    /// How long a name that a host registered by dynamic update counts (T1).
+    pub learned_lifetime: Duration,
     /// Number of the netfilter queue.
     pub queue: u16,
 }
@@ -68,6 +77,9 @@ impl Default for RouterSettings {
             max_per_peer: 4_096,
             max_per_host: 8_192,
             max_anyone: 256,
+            max_guide: 4_096,
+            guide_lifetime: Duration::from_secs(30),
+            learned_lifetime: Duration::from_secs(86_400),
             queue: 4_450,
         }
     }
@@ -90,6 +102,14 @@ impl RouterSettings {
             max_per_peer: fields.number("max_per_peer", 1..=1_000_000).unwrap_or(default.max_per_peer),
             max_per_host: fields.number("max_per_host", 1..=1_000_000).unwrap_or(default.max_per_host),
             max_anyone: fields.number("max_anyone", 0..=1_000_000).unwrap_or(default.max_anyone),
+            max_guide: fields.number("max_guide", 0..=65_536).unwrap_or(default.max_guide),
+            guide_lifetime: seconds(&mut fields, "guide_lifetime", 2..=600, default.guide_lifetime),
+            learned_lifetime: seconds(
+                &mut fields,
+                "learned_lifetime",
+                60..=31_536_000,
+                default.learned_lifetime,
+            ),
             queue: fields.number("queue", 0..=65_535).unwrap_or(default.queue),
         };
         if settings.port_min > settings.port_max {
@@ -104,6 +124,10 @@ impl RouterSettings {
 /// `option udp_port`: 0, like its absence, is off.
 pub(crate) fn udp_port(fields: &mut Fields<'_>) -> Option<u16> {
     fields.number("udp_port", 0..=65_535).filter(|port| *port != 0)
+}
+
+fn seconds(fields: &mut Fields<'_>, name: &str, range: RangeInclusive<u64>, default: Duration) -> Duration {
+    fields.number(name, range).map_or(default, Duration::from_secs)
 }
 
 fn devices(fields: &mut Fields<'_>, name: &str, default: Vec<String>) -> Vec<String> {

@@ -6,199 +6,23 @@
     reason = "a test may panic"
 )]
 
+mod world;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use natf_proto::*;
 use natf_routerd::core::{
     access::{AccessTable, HostAddress, HostRow},
     mapping::MappingId,
-    output::{Arrival, Carrier, Entry, Handled, Now, Output},
-    peer::{PeerSetting, Role},
-    router::{Inserted, Lifetimes, Limits, Router},
+    output::{Arrival, Entry, Handled},
+    peer::PeerSetting,
+    router::Limits,
 };
-
-const G1: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
-const G2: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
-const P1: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
-const LAPTOP: KeyId = KeyId(7);
-const KEY: [u8; 32] = [42; 32];
-
-struct Seeded(u64);
-
-impl Random for Seeded {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            *byte = (self.0 >> 33) as u8;
-        }
-    }
-}
-
-/// A router with a kernel that keeps entries in a set, and an EN that knows the key.
-struct World {
-    router: Router,
-    now: Now,
-    keys: PeerKeys,
-    counter: u64,
-    entries: BTreeMap<(u8, SocketAddrV4, SocketAddrV4), Entry>,
-    taken: BTreeSet<u16>,
-    full: bool,
-    sent: Vec<(Arrival, Message)>,
-    released: Vec<u32>,
-    awaited: BTreeSet<(Ipv4Addr, SocketAddrV4)>,
-}
-
-fn limits() -> Limits {
-    Limits {
-        port_first: 16384,
-        port_last: 32767,
-        pending: Duration::from_secs(5),
-        max_mappings: 100,
-        max_per_peer: 50,
-        max_per_host: 40,
-        max_anyone: 4,
-    }
-}
-
-fn row(address: Ipv4Addr) -> HostRow {
-    HostRow {
-        address: HostAddress::Ip(address),
-        allow: true,
-        services: vec![],
-        peers: None,
-        anyone: false,
-        until: None,
-    }
-}
-
-fn table(anyone: bool) -> AccessTable {
-    let alice =
-        HostRow { anyone, services: vec!["tcp:80".parse().unwrap(), "udp:*".parse().unwrap()], ..row(P1) };
-    let bob = row(Ipv4Addr::new(192, 168, 1, 11));
-    let mallory = HostRow { allow: false, ..row(Ipv4Addr::new(192, 168, 1, 66)) };
-    let rows = [("alice", alice), ("bob", bob), ("mallory", mallory)];
-    AccessTable::new(rows.into_iter().map(|(name, row)| (name.parse().unwrap(), row)).collect())
-}
-
-fn laptop() -> PeerSetting {
-    PeerSetting {
-        name: "laptop".into(),
-        role: Role::Node,
-        hosts: BTreeSet::new(),
-        keys: PeerKeys::derive(LAPTOP, &KEY),
-        fingerprint: [1; 8],
-    }
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with(table(false))
-    }
-
-    fn with(access: AccessTable) -> Self {
-        let now = Now { instant: Instant::now(), unix: 1_795_000_000 };
-        let lifetimes = Lifetimes { tcp: Duration::from_secs(7440), udp: Duration::from_secs(120) };
-        let mut router = Router::new(now, limits(), lifetimes, Box::new(Seeded(1)));
-        router.handle_config(now, limits(), access, vec![laptop()], &BTreeMap::new());
-        Self {
-            router,
-            now,
-            keys: PeerKeys::derive(LAPTOP, &KEY),
-            counter: 1000,
-            entries: BTreeMap::new(),
-            taken: BTreeSet::new(),
-            full: false,
-            sent: Vec::new(),
-            released: Vec::new(),
-            awaited: BTreeSet::new(),
-        }
-    }
-
-    fn arrival(&self) -> Arrival {
-        Arrival { from: G1, to: G2, inside: false, carrier: Carrier::Icmp { id: 1, sequence: 2 } }
-    }
-
-    fn sealed(&mut self, kind: Kind, body: &Body) -> Message {
-        self.counter += 1;
-        self.keys.seal(Direction::ToRouter, kind, self.counter, body, &mut Seeded(self.counter))
-    }
-
-    fn ask(&mut self, request: &MappingRequest) -> Option<MappingResponse> {
-        let message = self.sealed(Kind::MappingRequest, &request.emit());
-        self.deliver(self.arrival(), &message);
-        self.answer()
-    }
-
-    fn deliver(&mut self, arrival: Arrival, message: &[u8]) -> Handled {
-        let handled = self.router.handle_message(self.now, &arrival, message);
-        self.work();
-        handled
-    }
-
-    /// Plays the kernel until nothing is to be done.
-    fn work(&mut self) {
-        while let Some(output) = self.router.poll_output() {
-            match output {
-                Output::Insert { id, entry, keep_source, .. } => {
-                    let result = self.insert(entry, keep_source);
-                    self.router.handle_inserted(self.now, id, &entry, result);
-                }
-                Output::Renew { id, entry, .. } => {
-                    self.router.handle_inserted(self.now, id, &entry, Inserted::Done);
-                }
-                Output::Await { id, element, .. } => {
-                    self.awaited.insert((element.source, element.mapped));
-                    self.router.handle_awaiting(self.now, id, &element, true);
-                }
-                Output::Unawait(element) => {
-                    self.awaited.remove(&(element.source, element.mapped));
-                }
-                Output::Delete(entry) => {
-                    self.entries.remove(&key(&entry));
-                }
-                Output::Check { id, entry } => {
-                    let remaining =
-                        self.entries.contains_key(&key(&entry)).then_some(Duration::from_secs(100));
-                    self.router.handle_checked(self.now, id, remaining);
-                }
-                Output::Send { arrival, message } => self.sent.push((arrival, message)),
-                Output::Release(packet) => self.released.push(packet),
-                Output::Reserve { .. } => {}
-            }
-        }
-    }
-
-    fn insert(&mut self, entry: Entry, keep_source: bool) -> Inserted {
-        let reply = |entry: &Entry| (entry.transport, entry.inside, entry.source);
-        if self.full {
-            return Inserted::Refused;
-        }
-        let clash = keep_source && self.entries.values().any(|other| reply(other) == reply(&entry));
-        if clash || self.taken.contains(&entry.mapped.port()) || self.entries.contains_key(&key(&entry)) {
-            return Inserted::Taken;
-        }
-        self.entries.insert(key(&entry), entry);
-        Inserted::Done
-    }
-
-    fn answer(&mut self) -> Option<MappingResponse> {
-        let (_, message) = self.sent.pop()?;
-        let body = self.keys.open(Direction::ToEnd, &Envelope::parse(&message).unwrap()).unwrap();
-        Some(MappingResponse::parse(&body).unwrap())
-    }
-
-    fn counter(&self, name: &str) -> u32 {
-        self.router.counters().iter().find(|(one, _)| one == name).unwrap().1
-    }
-}
-
-fn key(entry: &Entry) -> (u8, SocketAddrV4, SocketAddrV4) {
-    (entry.transport as u8, entry.source, entry.mapped)
-}
+use world::*;
 
 fn request(host: &str, s: u16, d: u16) -> MappingRequest {
     MappingRequest {
@@ -510,8 +334,7 @@ fn an_en_behind_a_nat_is_mapped_by_its_first_packet() {
     assert!(world.entries.is_empty());
     assert_eq!(world.awaited.len(), 1);
     let mapped = SocketAddrV4::new(G2, grant.mapped.port());
-    world.router.handle_first_packet(5, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
-    world.work();
+    world.first_packet(5, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
     assert_eq!((world.released.as_slice(), world.awaited.len()), ([5].as_slice(), 0));
     assert_eq!(world.entries.values().next().unwrap().source, SocketAddrV4::new(G1, 61234));
     assert_eq!(world.ask(&private).unwrap().outcome.unwrap().mapped, grant.mapped);
@@ -523,8 +346,7 @@ fn a_first_packet_from_elsewhere_is_released_untouched() {
     let private = MappingRequest { source: "10.0.0.5:40000".parse().unwrap(), ..request("alice", 40000, 80) };
     let grant = world.ask(&private).unwrap().outcome.unwrap();
     let mapped = SocketAddrV4::new(G2, grant.mapped.port());
-    world.router.handle_first_packet(6, Transport::Tcp, "192.0.2.99:1".parse().unwrap(), mapped);
-    world.work();
+    world.first_packet(6, Transport::Tcp, "192.0.2.99:1".parse().unwrap(), mapped);
     assert_eq!((world.released.as_slice(), world.entries.len(), world.awaited.len()), ([6].as_slice(), 0, 1));
 }
 
@@ -535,11 +357,9 @@ fn a_packet_of_a_flow_that_conntrack_knows_spends_no_mapping() {
     let grant = world.ask(&private).unwrap().outcome.unwrap();
     let mapped = SocketAddrV4::new(G2, grant.mapped.port());
     world.taken = [grant.mapped.port()].into();
-    world.router.handle_first_packet(7, Transport::Tcp, SocketAddrV4::new(G1, 50000), mapped);
-    world.work();
+    world.first_packet(7, Transport::Tcp, SocketAddrV4::new(G1, 50000), mapped);
     world.taken.clear();
-    world.router.handle_first_packet(8, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
-    world.work();
+    world.first_packet(8, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
     assert_eq!((world.released.as_slice(), world.entries.len()), ([7, 8].as_slice(), 1));
 }
 
@@ -558,7 +378,7 @@ fn an_end_that_overtakes_the_first_packet_leaves_no_entry_and_no_stuck_packet() 
     let message = world.sealed(Kind::EndRequest, &end.emit());
     let arrival = world.arrival();
     // Both are in the same batch: nothing is carried out in between.
-    world.router.handle_first_packet(9, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
+    world.queue_packet(9, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
     world.router.handle_message(world.now, &arrival, &message);
     world.work();
     assert_eq!((world.released.as_slice(), world.entries.len(), world.awaited.len()), ([9].as_slice(), 0, 0));
@@ -573,7 +393,7 @@ fn a_repeated_request_in_the_same_batch_as_the_first_packet_does_not_hold_it_for
     let mapped = SocketAddrV4::new(G2, grant.mapped.port());
     let message = world.sealed(Kind::MappingRequest, &private.emit());
     let arrival = world.arrival();
-    world.router.handle_first_packet(9, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
+    world.queue_packet(9, Transport::Tcp, SocketAddrV4::new(G1, 61234), mapped);
     world.router.handle_message(world.now, &arrival, &message);
     world.work();
     assert_eq!((world.released.as_slice(), world.entries.len()), ([9].as_slice(), 1));

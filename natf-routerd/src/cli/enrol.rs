@@ -27,7 +27,8 @@ pub fn add(call: &Call, name: &str) -> Result<ExitCode, Error> {
     let mut editor = Editor::open(&call.paths.config)?;
     let number = id.to_string();
     let hosts = call.hosts.iter().map(|host| Setting::List("host", host));
-    let settings: Vec<_> = [Setting::Option("id", &number)].into_iter().chain(hosts).collect();
+    let role = role(call)?.map(|role| Setting::Option("role", role));
+    let settings: Vec<_> = [Setting::Option("id", &number)].into_iter().chain(role).chain(hosts).collect();
     editor.append_section("peer", name, &settings)?;
     // The key first: a section without a key would be an error at the next start, a key without section is idle.
     KeyFile::update(&call.paths.keys, |keys| {
@@ -38,7 +39,7 @@ pub fn add(call: &Call, name: &str) -> Result<ExitCode, Error> {
         return Err(error.into());
     }
     let uri = EnrolUri { domain, id, key, peer: name.to_owned(), udp_port };
-    show(call, &uri);
+    show(call, &uri, enrolling(call));
     tell_daemon(call);
     Ok(ExitCode::SUCCESS)
 }
@@ -55,6 +56,23 @@ pub fn remove(call: &Call, name: &str) -> Result<ExitCode, Error> {
     println!("peer '{name}' is revoked");
     tell_daemon(call);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The role to be written; an outside node is the default and needs none.
+fn role(call: &Call) -> Result<Option<&str>, Error> {
+    match call.role.as_deref() {
+        None | Some("node") => Ok(None),
+        Some("tsn") => Ok(Some("tsn")),
+        Some(other) => Err(Error::Usage(format!("--role '{other}' is not accepted; use node or tsn"))),
+    }
+}
+
+/// Who takes the text of the key, where and how.
+fn enrolling(call: &Call) -> &'static str {
+    match call.role.as_deref() {
+        Some("tsn") => "On the TSN server: tsn-dnsd",
+        _ => "On the outside node: natf-endd",
+    }
 }
 
 fn home(call: &Call, config: &RouterConfig) -> Result<(DomainName, Option<NonZeroU16>), Error> {
@@ -80,7 +98,7 @@ fn free_id(config: &RouterConfig) -> Result<NonZeroU16, Error> {
     id.ok_or_else(|| Error::Refused("no key id is free: remove peers that are no longer used".to_owned()))
 }
 
-fn show(call: &Call, uri: &EnrolUri) {
+fn show(call: &Call, uri: &EnrolUri, enrolling: &str) {
     let text = uri.to_uri();
     if call.json {
         println!("{}", json!({"peer": uri.peer, "id": uri.id, "uri": *text}));
@@ -91,7 +109,7 @@ fn show(call: &Call, uri: &EnrolUri) {
         Ok(code) => println!("{}", code.render::<qrcode::render::unicode::Dense1x2>().build()),
         Err(error) => eprintln!("natf-routerd: no QR code: {error}"),
     }
-    println!("On the outside node: natf-endd enroll '{}'", *text);
+    println!("{enrolling} enroll '{}'", *text);
 }
 
 /// A daemon that does not run reads the files when it starts.

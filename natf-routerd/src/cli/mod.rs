@@ -29,13 +29,15 @@ commands:
   check                       read the configuration and say what is wrong with it
   status                      how the daemon is
   mappings                    the live mappings
+  guide                       clients that TSN servers announced, and to which hosts
+  names                       names that hosts of the LAN registered by dynamic update
   counters                    what was asked, mapped, refused and dropped
   hosts                       the access control table
   why NAME [SERVICE] [--peer PEER]
                               what would become of a request, check by check
   end ID                      end one mapping
-  peer add NAME [--host HOST]... [--domain NAME]
-                              enrol a peer; prints its key once, as text and as QR code
+  peer add NAME [--role node|tsn] [--host HOST]... [--domain NAME]
+                              enrol an outside node or a TSN server; prints its key once, as text and as QR code
   peer list                   the enrolled peers
   peer remove NAME            revoke a peer; its live flows end
 
@@ -59,6 +61,7 @@ struct Call {
     print_ruleset: bool,
     measure: bool,
     peer: Option<String>,
+    role: Option<String>,
     hosts: Vec<String>,
     domain: Option<String>,
     words: Vec<String>,
@@ -81,6 +84,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Er
         ["check"] => check(&call),
         ["status"] => show::status(&call),
         ["mappings"] => show::mappings(&call),
+        ["guide"] => show::guide(&call),
+        ["names"] => show::names(&call),
         ["counters"] => show::counters(&call),
         ["hosts"] => show::hosts(&call),
         ["why", name] => show::why(&call, name, None),
@@ -105,6 +110,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
         print_ruleset: false,
         measure: false,
         peer: None,
+        role: None,
         hosts: Vec::new(),
         domain: None,
         words: Vec::new(),
@@ -120,6 +126,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
             Long("print-ruleset") => call.print_ruleset = true,
             Long("measure") => call.measure = true,
             Long("peer") => call.peer = Some(parser.value()?.string()?),
+            Long("role") => call.role = Some(parser.value()?.string()?),
             Long("host") => call.hosts.push(parser.value()?.string()?),
             Long("domain") => call.domain = Some(parser.value()?.string()?),
             Short('V') | Long("version") => {

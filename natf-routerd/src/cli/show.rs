@@ -64,6 +64,7 @@ pub fn status(call: &Call) -> Shown {
             "hosts",
             "peers",
             "mappings",
+            "guide",
             "router_us",
             "queue_full",
         ] {
@@ -93,6 +94,22 @@ pub fn mappings(call: &Call) -> Shown {
     })
 }
 
+/// `guide`
+pub fn guide(call: &Call) -> Shown {
+    let columns = ["source", "host", "inside", "services", "peer", "waiting", "remaining"];
+    shown(call, &json!({"command": "guide"}), |answer| {
+        table(answer.get("guide"), &columns, "no client is announced")
+    })
+}
+
+/// `names`
+pub fn names(call: &Call) -> Shown {
+    let columns = ["name", "address", "hosts", "server", "remaining"];
+    shown(call, &json!({"command": "names"}), |answer| {
+        table(answer.get("names"), &columns, "no name has been learned")
+    })
+}
+
 /// `hosts`
 pub fn hosts(call: &Call) -> Shown {
     let columns = ["name", "address", "access", "services", "peers", "anyone", "until"];
@@ -103,7 +120,7 @@ pub fn hosts(call: &Call) -> Shown {
 
 /// `peer list`
 pub fn peers(call: &Call) -> Shown {
-    let columns = ["name", "id", "hosts", "last_seen", "mappings"];
+    let columns = ["name", "id", "role", "hosts", "last_seen", "mappings"];
     shown(call, &json!({"command": "peers"}), |answer| {
         table(answer.get("peers"), &columns, "no peer is enrolled")
     })

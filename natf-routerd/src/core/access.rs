@@ -116,6 +116,20 @@ impl AccessTable {
         port: u16,
         unix: u64,
     ) -> Result<Ipv4Addr, Reason> {
+        let row = self.admit(requester, host, unix)?;
+        if !row.services.is_empty()
+            && !row.services.iter().any(|service| service.allows(transport as u8, port))
+        {
+            return Err(Reason::ServiceNotAllowed);
+        }
+        self.address(row).ok_or(Reason::HostAway)
+    }
+
+    /// Decides without a service: the row that is open to the requester.
+    ///
+    /// # Errors
+    /// The [`Reason`] of the first check that fails, in the order: known, allowed, not expired, peer.
+    pub fn admit(&self, requester: Requester<'_>, host: &HostName, unix: u64) -> Result<&HostRow, Reason> {
         let row = self.rows.get(host).ok_or(Reason::UnknownHost)?;
         if !row.allow {
             return Err(Reason::Denied);
@@ -126,12 +140,7 @@ impl AccessTable {
         if !row.is_open_to(requester, host) {
             return Err(Reason::PeerNotAllowed);
         }
-        if !row.services.is_empty()
-            && !row.services.iter().any(|service| service.allows(transport as u8, port))
-        {
-            return Err(Reason::ServiceNotAllowed);
-        }
-        self.address(row).ok_or(Reason::HostAway)
+        Ok(row)
     }
 }
 

@@ -52,9 +52,35 @@ pub enum Counter {
     Unsent,
     /// Packets that reached the queue and are no NAT-f message.
     NotOurs,
+    /// Communication notifications that were well-formed, authenticated and fresh (T4).
+    Notifications,
+    /// Flows led to a host by the guide table (T7).
+    Guided,
+    /// Caught packets of flows that conntrack knew already: they spent nothing.
+    GuidePassed,
+    /// Caught packets that no row fitted: they went on untouched (T8).
+    GuideUnmatched,
+    /// Caught packets that had a row, but no room or no consent of the kernel: dropped.
+    GuideDropped,
+    /// Flows whose packets are all looked at, as the set of those that need not be is full.
+    PassingFull,
+    /// Dynamic updates that were seen on their way and taken (T1).
+    Registrations,
+    /// Names learned from them, anew or once more.
+    NamesLearned,
+    /// Names withdrawn by them.
+    NamesWithdrawn,
+    /// Dynamic updates that the server refused, or did not answer in time.
+    RegistrationsRefused,
+    /// What went to or came from a DDNS server and is no dynamic update, or a broken one.
+    RegistrationsMalformed,
+    /// Changes in dynamic updates that teach nothing: another zone, another host's address, too long a name.
+    RegistrationsIgnored,
+    /// Dynamic updates and names for which there was no room.
+    RegistrationsFull,
 }
 
-const COUNTERS: usize = Counter::NotOurs as usize + 1;
+const COUNTERS: usize = Counter::RegistrationsFull as usize + 1;
 
 /// Names in the order of [`Counter`].
 const NAMES: [&str; COUNTERS] = [
@@ -81,13 +107,32 @@ const NAMES: [&str; COUNTERS] = [
     "kernel_refused",
     "unsent",
     "not_ours",
+    "notifications",
+    "guided",
+    "guide_passed",
+    "guide_unmatched",
+    "guide_dropped",
+    "passing_full",
+    "registrations",
+    "names_learned",
+    "names_withdrawn",
+    "registrations_refused",
+    "registrations_malformed",
+    "registrations_ignored",
+    "registrations_full",
 ];
 
 /// All counters of a router; they start at zero and wrap after 2^32.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     values: [u32; COUNTERS],
     refused: [u32; Reason::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { values: [0; COUNTERS], refused: [0; Reason::ALL.len()] }
+    }
 }
 
 impl Counters {
@@ -130,8 +175,9 @@ mod tests {
     fn every_counter_has_the_name_at_its_place() {
         let mut counters = Counters::default();
         counters.count(Counter::NotOurs);
+        counters.count(Counter::RegistrationsFull);
         counters.refuse(Reason::Denied);
         let raised: Vec<_> = counters.iter().filter(|(_, value)| *value == 1).map(|(name, _)| name).collect();
-        assert_eq!(raised, ["not_ours", "refused_denied"]);
+        assert_eq!(raised, ["not_ours", "registrations_full", "refused_denied"]);
     }
 }

@@ -3,10 +3,16 @@
 
 pub mod access;
 pub mod counters;
+pub mod guide;
+mod guide_flow;
+mod guide_notice;
+pub mod guide_passing;
 pub mod limit;
 pub mod mapping;
 pub mod names;
 pub mod output;
 pub mod peer;
+pub mod registration;
+pub mod registration_message;
 pub mod router;
 mod upkeep;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use natf_proto::{KeyId, Message, Transport};
+use natf_proto::{KeyId, Message, NoticeMessage, Transport};
 
 use super::mapping::MappingId;
 
@@ -74,6 +74,39 @@ pub struct Entry {
     pub peer: KeyId,
 }
 
+/// A flow as its first packet shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FirstFlow {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// `G3:s`.
+    pub source: SocketAddrV4,
+    /// `G2:d`.
+    pub destination: SocketAddrV4,
+}
+
+/// A packet that was caught because its source is awaited, or has a row in the guide table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstPacket {
+    /// Its number in the queue.
+    pub packet: u32,
+    /// Its flow.
+    pub flow: FirstFlow,
+    /// True where it came from the LAN.
+    pub inside: bool,
+}
+
+/// Which source the host sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// `G1:s` itself, or the kernel refuses.
+    Source,
+    /// `G1:s`; where another flow has that towards this host, the kernel shows another port of G1.
+    SourceOrOtherPort,
+    /// This one of the router, so that the host's answers come back here (a client on the host's own network).
+    Router(SocketAddrV4),
+}
+
 /// A set element: the first packet from this address to this port is caught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Await {
@@ -98,9 +131,8 @@ pub enum Output {
         entry: Entry,
         /// Seconds that the entry waits for the first packet.
         timeout: Duration,
-        /// True: the host sees `G1:s`, or the kernel refuses. False: where another flow has `G1:s` towards this host,
-        /// the kernel shows the host another port of G1.
-        keep_source: bool,
+        /// Which source the host sees.
+        shown: Shown,
     },
     /// The EN asked again: make sure that the entry lives and waits for `timeout` more if it is still unused; tell
     /// the result by `handle_inserted`.
@@ -137,8 +169,31 @@ pub enum Output {
         /// The bytes.
         message: Message,
     },
+    /// Send the answer to a notification.
+    SendNotice {
+        /// From our address `to`, to `from`, by its carrier.
+        arrival: Arrival,
+        /// The bytes.
+        message: NoticeMessage,
+    },
     /// Let this queued packet go on.
     Release(u32),
+    /// Drop this queued packet.
+    Drop(u32),
+    /// Catch the first packets of this source; tell the result by `handle_caught`.
+    Catch {
+        /// G3.
+        source: Ipv4Addr,
+        /// For how long.
+        timeout: Duration,
+    },
+    /// Catch them no longer.
+    Uncatch(Ipv4Addr),
+    /// Look whether conntrack knows this flow, in either direction; tell the result by `handle_looked`. A connection
+    /// that is over is deleted and counts as unknown, as it does to the kernel.
+    Look(FirstFlow),
+    /// Packets of this UDP flow need not be caught any more, from the moment on at which none of them waits.
+    Pass(FirstFlow),
     /// Store that counters up to this one are used.
     Reserve {
         /// Whose.

@@ -13,21 +13,24 @@ use std::{
 
 use natf_proto::{
     CookieJar, CookieOffer, Direction, EndRequest, EndResponse, Envelope, Freshness, Grant, HostName, KeyId,
-    Kind, MappingKind, MappingRequest, MappingResponse, Random, Reason, Stale, Transport, assemble_anonymous,
+    Kind, MappingKind, MappingRequest, MappingResponse, NOTICE_LEN, OpenError, PeerKeys, Random, Reason,
+    Stale, Transport, assemble_anonymous,
 };
 
 use super::{
     access::{AccessTable, Requester},
     counters::{Counter, Counters},
+    guide_flow::{Guide, Guided},
     limit::{Limiter, Rate},
     mapping::{Mapping, MappingId, MappingTable, PortCursor, Stage, without_port},
     names::Names,
-    output::{Arrival, Await, Entry, Handled, Now, Output},
+    output::{Arrival, Await, Entry, FirstFlow, FirstPacket, Handled, Now, Output, Shown},
     peer::{Peers, Role},
+    registration::Registrations,
 };
 
 /// How often another port is tried where the kernel says that somebody has it.
-const PORT_TRIES: u8 = 16;
+pub(super) const PORT_TRIES: u8 = 16;
 /// What strangers may cost.
 const STRANGER: Rate = Rate { per_second: 20, burst: 40 };
 const ALL_STRANGERS: Rate = Rate { per_second: 1000, burst: 2000 };
@@ -52,6 +55,12 @@ pub struct Limits {
     pub max_per_host: u32,
     /// Most mappings of those who are not enrolled.
     pub max_anyone: u32,
+    /// Most rows of the guide table (T2).
+    pub max_guide: usize,
+    /// How long a row lives from its last notification on.
+    pub guide_lifetime: Duration,
+    /// How long a name learned from a dynamic update counts (T1).
+    pub learned_lifetime: Duration,
 }
 
 /// The kernel's idle timeouts, which are the lifetimes that ENs are told (N8).
@@ -77,6 +86,7 @@ pub(super) struct Question {
 pub(super) enum Waiting {
     Answer(Question),
     FirstPacket(u32),
+    Guided(Guided),
 }
 
 /// The state of the router: ACT, peers, mappings.
@@ -94,11 +104,14 @@ pub struct Router {
     pub(super) start: Instant,
     pub(super) next_expiry: Option<u64>,
     pub(super) waiting: BTreeMap<MappingId, Waiting>,
+    pub(super) guide: Guide,
+    pub(super) registrations: Registrations,
+    pub(super) domain: Option<Box<str>>,
     ports: PortCursor,
     cookies: CookieJar,
     strangers: Limiter,
     stale: Limiter,
-    random: Box<dyn Random>,
+    pub(super) random: Box<dyn Random>,
 }
 
 impl Router {
@@ -118,6 +131,9 @@ impl Router {
             start: now.instant,
             next_expiry: None,
             waiting: BTreeMap::new(),
+            guide: Guide::default(),
+            registrations: Registrations::default(),
+            domain: None,
             ports: ports(&limits, random.as_mut()),
             cookies: CookieJar::new(now.instant, random.as_mut()),
             strangers: Limiter::new(now.instant, STRANGER, ALL_STRANGERS),
@@ -142,6 +158,9 @@ impl Router {
 
     /// Takes a message that came in at `arrival`.
     pub fn handle_message(&mut self, now: Now, arrival: &Arrival, bytes: &[u8]) -> Handled {
+        if bytes.len() == NOTICE_LEN {
+            return self.handle_notice(now, arrival, bytes);
+        }
         let Ok(envelope) = Envelope::parse(bytes) else { return self.ignore(Counter::Malformed) };
         if !matches!(envelope.header.kind, Kind::MappingRequest | Kind::EndRequest) {
             return self.ignore(Counter::UnexpectedKind);
@@ -152,27 +171,22 @@ impl Router {
         self.handle_peer(now, arrival, &envelope)
     }
 
-    fn ignore(&mut self, why: Counter) -> Handled {
+    pub(super) fn ignore(&mut self, why: Counter) -> Handled {
         self.counters.count(why);
         Handled::NotOurs
     }
 
     fn handle_peer(&mut self, now: Now, arrival: &Arrival, envelope: &Envelope<'_>) -> Handled {
         let header = envelope.header;
-        let Some(peer) = self.peers.find_mut(header.key) else { return self.ignore(Counter::UnknownKey) };
-        let freshness = peer.window.judge(header.counter);
-        if freshness == Freshness::Replayed {
-            return self.ignore(Counter::Replayed);
-        }
-        let Ok(body) = peer.keys.open(Direction::ToRouter, envelope) else {
-            return self.ignore(Counter::Forged);
+        let opened = self.open(header.key, header.counter, |keys| keys.open(Direction::ToRouter, envelope));
+        let (body, freshness) = match opened {
+            Ok(opened) => opened,
+            Err(why) => return self.ignore(why),
         };
         if let Freshness::Stale { floor } = freshness {
             return self.answer_stale(now, arrival, header.key, header.counter, &body, floor);
         }
-        if let Some(ceiling) = peer.accept(header.counter, now.unix) {
-            self.outputs.push_back(Output::Reserve { peer: header.key, ceiling });
-        }
+        self.use_counter(now, header.key, header.counter);
         match header.kind {
             Kind::EndRequest => match EndRequest::parse(&body) {
                 Ok(request) => self.handle_end(now, arrival, header.key, header.counter, &request),
@@ -186,6 +200,42 @@ impl Router {
         Handled::Consumed
     }
 
+    /// Opens what a peer sealed, if it is no replay; a stale one is opened, too.
+    ///
+    /// # Errors
+    /// The counter of what is wrong with it.
+    pub(super) fn open<B>(
+        &self,
+        peer: KeyId,
+        counter: u64,
+        open: impl FnOnce(&PeerKeys) -> Result<B, OpenError>,
+    ) -> Result<(B, Freshness), Counter> {
+        let peer = self.peers.find(peer).ok_or(Counter::UnknownKey)?;
+        let freshness = peer.window.judge(counter);
+        if freshness == Freshness::Replayed {
+            return Err(Counter::Replayed);
+        }
+        open(&peer.keys).map(|body| (body, freshness)).map_err(|_| Counter::Forged)
+    }
+
+    /// Remembers the counter of an authenticated, fresh message.
+    pub(super) fn use_counter(&mut self, now: Now, peer: KeyId, counter: u64) {
+        let ceiling = self.peers.find_mut(peer).and_then(|peer| peer.accept(counter, now.unix));
+        if let Some(ceiling) = ceiling {
+            self.outputs.push_back(Output::Reserve { peer, ceiling });
+        }
+    }
+
+    /// Counts an authenticated message with an old counter; false where it is not even answered.
+    pub(super) fn may_answer_stale(&mut self, now: Now, arrival: &Arrival) -> bool {
+        self.counters.count(Counter::Stale);
+        let allowed = self.stale.allow(now.instant, arrival.from);
+        if !allowed {
+            self.counters.count(Counter::RateLimited);
+        }
+        allowed
+    }
+
     /// An authenticated message with an old counter: a peer with a wrong clock, or a replay. Either gets the sealed
     /// floor, which only the peer can use.
     fn answer_stale(
@@ -197,9 +247,7 @@ impl Router {
         body: &natf_proto::Body,
         floor: u64,
     ) -> Handled {
-        self.counters.count(Counter::Stale);
-        if !self.stale.allow(now.instant, arrival.from) {
-            self.counters.count(Counter::RateLimited);
+        if !self.may_answer_stale(now, arrival) {
             return Handled::Consumed;
         }
         // Both requests begin with the transaction.
@@ -251,11 +299,11 @@ impl Router {
         if let Some(id) = self.mappings.by_transaction(peer, request.transaction) {
             return self.handle_repeated(id, question);
         }
-        let inside =
-            match self.decide(peer, &request.host, request.transport, request.destination.port(), now.unix) {
-                Ok(inside) => SocketAddrV4::new(inside, request.destination.port()),
-                Err(reason) => return self.refuse(peer, &question, hidden_from_strangers(peer, reason)),
-            };
+        let port = request.destination.port();
+        let inside = match self.decide_request(peer, &request.host, request.transport, port, now.unix) {
+            Ok(inside) => SocketAddrV4::new(inside, request.destination.port()),
+            Err(reason) => return self.refuse(peer, &question, hidden_from_strangers(peer, reason)),
+        };
         if arrival.inside {
             self.counters.count(Counter::Direct);
             return self.grant(peer, &question, MappingKind::Direct, inside);
@@ -265,7 +313,23 @@ impl Router {
         }
     }
 
-    /// Decides by the ACT (N6) and changes nothing: the inside address, or why not.
+    /// Only external nodes ask for mappings themselves.
+    fn decide_request(
+        &self,
+        peer: KeyId,
+        host: &HostName,
+        transport: Transport,
+        port: u16,
+        unix: u64,
+    ) -> Result<Ipv4Addr, Reason> {
+        match self.peers.find(peer) {
+            Some(peer) if peer.role != Role::Node => Err(Reason::PeerNotAllowed),
+            _ => self.decide(peer, host, transport, port, unix),
+        }
+    }
+
+    /// Decides by the ACT (N6) and changes nothing: the inside address, or why not. Flows of an external node and those
+    /// that a TSN server announced are decided alike.
     ///
     /// # Errors
     /// The reason of the first check that fails.
@@ -278,7 +342,7 @@ impl Router {
         unix: u64,
     ) -> Result<Ipv4Addr, Reason> {
         let requester = match self.peers.find(peer) {
-            Some(peer) if peer.role == Role::Node => Requester::Peer { name: &peer.name, hosts: &peer.hosts },
+            Some(peer) if peer.role != Role::Sip => Requester::Peer { name: &peer.name, hosts: &peer.hosts },
             None if peer == KeyId::ANONYMOUS => Requester::Anyone,
             _ => return Err(Reason::PeerNotAllowed),
         };
@@ -348,7 +412,7 @@ impl Router {
         let timeout = self.limits.pending;
         self.outputs.push_back(match kind {
             MappingKind::AwaitsFirstPacket => Output::Await { id, element: awaited(&mapping), timeout },
-            _ => Output::Insert { id, entry: entry(&mapping), timeout, keep_source: true },
+            _ => Output::Insert { id, entry: entry(&mapping), timeout, shown: Shown::Source },
         });
         Ok(())
     }
@@ -371,7 +435,7 @@ impl Router {
         Ok(())
     }
 
-    fn check_limits(&self, peer: KeyId, host: u16) -> Result<(), Reason> {
+    pub(super) fn check_limits(&self, peer: KeyId, host: u16) -> Result<(), Reason> {
         let of_peer = self.per_peer.get(&peer).copied().unwrap_or(0);
         let of_host = self.per_host.get(&host).copied().unwrap_or(0);
         let limit = if peer == KeyId::ANONYMOUS { self.limits.max_anyone } else { self.limits.max_per_peer };
@@ -422,6 +486,7 @@ impl Router {
                 self.discard(now, id);
                 self.refuse(mapping.peer, &question, Reason::Busy);
             }
+            (Waiting::Guided(guided), result) => self.handle_led(now, id, &mapping, guided, result),
             (Waiting::FirstPacket(packet), Inserted::Done) => {
                 self.outputs.push_back(Output::Unawait(awaited(&mapping)));
                 self.go_live(now, id, &mapping, Counter::FirstPackets);
@@ -440,7 +505,7 @@ impl Router {
         }
     }
 
-    fn go_live(&mut self, now: Now, id: MappingId, mapping: &Mapping, why: Counter) {
+    pub(super) fn go_live(&mut self, now: Now, id: MappingId, mapping: &Mapping, why: Counter) {
         if mapping.stage == Stage::Live {
             return;
         }
@@ -457,8 +522,8 @@ impl Router {
                 self.waiting.insert(id, Waiting::Answer(question));
                 let entry = entry(&Mapping { mapped, ..*mapping });
                 // Somebody may have this port, or this source towards this host: a static forward, say.
-                let (timeout, keep_source) = (self.limits.pending, false);
-                self.outputs.push_back(Output::Insert { id, entry, timeout, keep_source });
+                let (timeout, shown) = (self.limits.pending, Shown::SourceOrOtherPort);
+                self.outputs.push_back(Output::Insert { id, entry, timeout, shown });
             }
             None => {
                 self.discard(now, id);
@@ -487,20 +552,15 @@ impl Router {
         self.grant(mapping.peer, &question, mapping.kind, mapping.mapped);
     }
 
-    /// A packet that the capture rule caught for an awaiting mapping; its source port is what was missing.
-    pub fn handle_first_packet(
-        &mut self,
-        packet: u32,
-        transport: Transport,
-        source: SocketAddrV4,
-        destination: SocketAddrV4,
-    ) {
+    /// A packet that the capture rules caught: for an awaiting mapping, whose source port is what was missing, or
+    /// because its source has a row in the guide table (T7).
+    pub fn handle_first_packet(&mut self, now: Now, first: &FirstPacket) {
+        let FirstPacket { packet, flow: FirstFlow { transport, source, destination }, .. } = *first;
         let unknown = without_port(*source.ip());
         let found = self.mappings.by_outside(transport, unknown, destination);
         let awaiting = found.and_then(|id| self.mappings.find(id).map(|mapping| (id, *mapping)));
         let Some((id, mapping)) = awaiting.filter(|(_, mapping)| mapping.stage == Stage::Awaiting) else {
-            self.counters.count(Counter::FirstPacketsUnmatched);
-            return self.outputs.push_back(Output::Release(packet));
+            return self.handle_guided_packet(now, first);
         };
         self.mappings.update(id, |mapping| {
             mapping.source = source;
@@ -508,8 +568,8 @@ impl Router {
         });
         self.waiting.insert(id, Waiting::FirstPacket(packet));
         let entry = entry(&Mapping { source, ..mapping });
-        let (timeout, keep_source) = (self.limits.pending, true);
-        self.outputs.push_back(Output::Insert { id, entry, timeout, keep_source });
+        let (timeout, shown) = (self.limits.pending, Shown::Source);
+        self.outputs.push_back(Output::Insert { id, entry, timeout, shown });
     }
 
     fn handle_end(&mut self, now: Now, arrival: &Arrival, peer: KeyId, counter: u64, request: &EndRequest) {

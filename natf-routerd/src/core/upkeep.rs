@@ -14,6 +14,7 @@ use super::{
     mapping::{Mapping, MappingId, MappingTable, Stage},
     output::{Entry, Now, Output},
     peer::{PeerSetting, Peers},
+    registration::Learned,
     router::{Lifetimes, Limits, Router, Waiting, awaited, entry},
 };
 
@@ -32,8 +33,10 @@ impl Router {
     /// Takes a mapping out of the table; the kernel is not told.
     pub(super) fn discard(&mut self, now: Now, id: MappingId) -> Option<Mapping> {
         let mapping = self.mappings.remove(id, self.seconds(now.instant))?;
-        if let Some(Waiting::FirstPacket(packet)) = self.waiting.remove(&id) {
-            self.outputs.push_back(Output::Release(packet));
+        match self.waiting.remove(&id) {
+            Some(Waiting::FirstPacket(packet)) => self.outputs.push_back(Output::Release(packet)),
+            Some(Waiting::Guided(guided)) => self.give_up(&guided),
+            Some(Waiting::Answer(_)) | None => {}
         }
         decrease(&mut self.per_peer, mapping.peer);
         decrease(&mut self.per_host, mapping.host);
@@ -55,7 +58,8 @@ impl Router {
 
     /// When [`Self::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self, now: Instant) -> Instant {
-        let timer = self.mappings.next_due().map(|at| self.start + Duration::from_secs(at.into()));
+        let due = [self.mappings.next_due(), self.guide.table.next_due()].into_iter().flatten().min();
+        let timer = due.map(|at| self.start + Duration::from_secs(at.into()));
         let tick = now + TICK;
         timer.map_or(tick, |timer| timer.min(tick))
     }
@@ -69,6 +73,7 @@ impl Router {
                 self.check(now, id);
             }
         }
+        self.expire_rows(seconds);
         if self.next_expiry.is_some_and(|at| at <= now.unix) {
             self.revoke(now);
         }
@@ -122,6 +127,11 @@ impl Router {
         self.revoke(now);
     }
 
+    /// Takes the home's own name, below which its hosts are announced (T4).
+    pub fn set_domain(&mut self, domain: Option<&str>) {
+        self.domain = domain.map(Into::into);
+    }
+
     /// The kernel's timeouts changed.
     pub fn set_lifetimes(&mut self, lifetimes: Lifetimes) {
         self.lifetimes = lifetimes;
@@ -135,8 +145,9 @@ impl Router {
         }
     }
 
-    /// Decides every mapping anew and ends those that are refused now or lead elsewhere.
+    /// Decides every row and every mapping anew and ends those that are refused now or lead elsewhere.
     fn revoke(&mut self, now: Now) {
+        self.revoke_rows(now);
         self.next_expiry = self.access.next_expiry(now.unix);
         let refused = |mapping: &Mapping| {
             let port = mapping.inside.port();
@@ -221,6 +232,13 @@ impl Router {
     /// The enrolled peers.
     pub fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    /// The names that hosts of the LAN registered (T1), with the whole seconds that they still count.
+    pub fn learned_names(&self, now: Instant) -> impl Iterator<Item = (&HostName, &Learned, u32)> {
+        let seconds = self.seconds(now);
+        let names = self.registrations.names(seconds);
+        names.map(move |(name, learned)| (name, learned, learned.expires.saturating_sub(seconds)))
     }
 
     /// The access control table.

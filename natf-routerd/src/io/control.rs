@@ -16,6 +16,7 @@ use super::{
 use crate::core::{
     mapping::{Mapping, MappingId, Stage},
     output::Entry,
+    peer::Role,
 };
 
 /// Mappings that are written between two looks at the queue.
@@ -43,6 +44,8 @@ fn answer(daemon: &mut Daemon, command: &str, question: &Value) -> Value {
         "counters" => Value::Object(counters(daemon)),
         "hosts" => hosts(daemon),
         "peers" => peers(daemon),
+        "guide" => guide(daemon),
+        "names" => names(daemon),
         "why" => why::explain(daemon, question),
         "end" => end(daemon, question),
         "reload" => match daemon.reload() {
@@ -50,7 +53,7 @@ fn answer(daemon: &mut Daemon, command: &str, question: &Value) -> Value {
             Err(error) => json!({"error": error.to_string()}),
         },
         other => {
-            json!({"error": format!("'{other}' is no command; use status, mappings, counters, hosts, peers, why, end, reload")})
+            json!({"error": format!("'{other}' is no command; use status, mappings, guide, names, counters, hosts, peers, why, end, reload")})
         }
     }
 }
@@ -67,6 +70,7 @@ fn status(daemon: &Daemon) -> Value {
         "hosts": daemon.router.access().rows().count(),
         "peers": daemon.router.peers().iter().count(),
         "mappings": daemon.router.mappings().len(),
+        "guide": daemon.router.guide_rows(now()).count(),
         "router_us": median,
         "queue_full": losses.queue_full,
         "socket_full": losses.socket_full,
@@ -100,12 +104,50 @@ fn peers(daemon: &Daemon) -> Value {
         json!({
             "name": peer.name,
             "id": id.0,
+            "role": match peer.role { Role::Node => "node", Role::Tsn => "tsn", Role::Sip => "sip" },
             "hosts": peer.hosts.iter().map(|host| host.as_str()).collect::<Vec<_>>(),
             "last_seen": (peer.last_seen > 0).then_some(peer.last_seen),
             "mappings": daemon.router.mappings_of(id),
         })
     });
     json!({"peers": rows.collect::<Vec<_>>()})
+}
+
+/// Rows of the guide table that live (T2).
+fn guide(daemon: &Daemon) -> Value {
+    let (router, now) = (&daemon.router, now());
+    let rows = router.guide_rows(now).map(|row| {
+        let inside = router.may_announce(now, row.peer, row.host);
+        let services =
+            router.access().rows().find(|(name, _)| *name == row.host).map(|(_, row)| &row.services);
+        let services = services.into_iter().flatten().map(ToString::to_string);
+        json!({
+            "source": row.source.to_string(),
+            "host": row.host.as_str(),
+            "inside": inside.map(|inside| inside.to_string()).ok(),
+            "services": services.collect::<Vec<_>>(),
+            "peer": router.peers().find(row.peer).map(|peer| peer.name.as_str()),
+            "waiting": row.waiting,
+            "remaining": row.remaining,
+        })
+    });
+    json!({"guide": rows.collect::<Vec<_>>()})
+}
+
+/// Names learned from dynamic updates (T1).
+fn names(daemon: &Daemon) -> Value {
+    let (router, now) = (&daemon.router, now());
+    let rows = router.learned_names(now.instant).map(|(name, learned, remaining)| {
+        let hosts = router.access().names_of(learned.address);
+        json!({
+            "name": name.as_str(),
+            "address": learned.address.to_string(),
+            "hosts": hosts.map(|host| host.as_str()).collect::<Vec<_>>(),
+            "server": learned.server.to_string(),
+            "remaining": remaining,
+        })
+    });
+    json!({"names": rows.collect::<Vec<_>>()})
 }
 
 fn end(daemon: &mut Daemon, question: &Value) -> Value {

@@ -163,6 +163,7 @@ fn take_packets(daemon: &Shared) -> Result<(), Error> {
             break;
         }
     }
+    daemon.kernel.let_pass();
     Ok(())
 }
 
@@ -253,6 +254,7 @@ impl Daemon {
         self.settings = settings;
         self.end.configure(self.settings.end.take());
         let peers = std::mem::take(&mut self.settings.peers);
+        self.router.set_domain(self.settings.router.domain.as_ref().map(|domain| domain.as_str()));
         self.router.handle_config(now(), limits, access, peers, &self.floors);
         self.router.handle_neighbours(
             now(),
@@ -299,6 +301,8 @@ impl Daemon {
         if wanted != self.applied {
             write_table(&mut self.ruleset, &wanted, self.queue)?;
             self.applied = wanted;
+            self.router.handle_sets_lost(Instant::now());
+            self.carry_out();
         }
         log::info!("configuration loaded: {} hosts", self.router.access().rows().count());
         Ok(())
@@ -320,8 +324,9 @@ impl Daemon {
                     "the nftables table '{}' is gone (a flushed ruleset?): it is written again",
                     ruleset::TABLE
                 );
-                if let Err(error) = write_table(&mut self.ruleset, &self.applied, self.queue) {
-                    log::error!("{error}");
+                match write_table(&mut self.ruleset, &self.applied, self.queue) {
+                    Ok(()) => self.router.handle_sets_lost(Instant::now()),
+                    Err(error) => log::error!("{error}"),
                 }
             }
             Err(error) => log::error!("{error}"),

@@ -1,7 +1,7 @@
 //! Carries the core's outputs to the kernel, many in one system call, and its answers back.
 
 use std::{
-    net::SocketAddrV4,
+    net::{Ipv4Addr, SocketAddrV4},
     time::{Duration, SystemTime},
 };
 
@@ -18,8 +18,9 @@ use natf_proto::{KeyId, Transport};
 use super::ruleset;
 use crate::core::{
     counters::Counter,
+    guide_passing::PASSING_SECONDS,
     mapping::MappingId,
-    output::{Arrival, Await, Carrier, Entry, Handled, Now, Output},
+    output::{Arrival, Await, Carrier, Entry, FirstFlow, FirstPacket, Handled, Now, Output, Shown},
     router::{Inserted, Router},
 };
 
@@ -31,6 +32,9 @@ const QUEUE_LENGTH: u32 = 8192;
 const NO_HELPER: [i32; 2] = [95, 524];
 const FTP: u16 = 21;
 const AWAITING: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::AWAITING };
+const GUIDE: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::GUIDE };
+const PASSING_SET: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::PASSING };
+const PASSING: Duration = Duration::from_secs(PASSING_SECONDS as u64);
 /// First half of our conntrack label: tells our entries from all others after a restart.
 const LABEL_MARK: [u8; 2] = *b"Nf";
 
@@ -40,7 +44,7 @@ struct Pending {
     id: MappingId,
     entry: Entry,
     timeout: Duration,
-    keep_source: bool,
+    shown: Shown,
 }
 
 /// The kernel objects of a router: queue, conntrack table, raw socket, set of awaited packets.
@@ -52,6 +56,8 @@ pub struct Kernel {
     packets: PacketBatch,
     verdicts: Vec<(u32, Verdict)>,
     inserts: Vec<Pending>,
+    catches: Vec<(Ipv4Addr, Duration)>,
+    passes: Vec<FirstFlow>,
     results: Vec<Result<(), InsertError>>,
     helpers: bool,
     inside: Vec<u32>,
@@ -74,6 +80,8 @@ impl Kernel {
             packets: PacketBatch::new(),
             verdicts: Vec::new(),
             inserts: Vec::new(),
+            catches: Vec::new(),
+            passes: Vec::new(),
             results: Vec::new(),
             helpers: true,
             inside: Vec::new(),
@@ -129,10 +137,11 @@ impl Kernel {
             while let Some(output) = router.poll_output() {
                 self.carry_out_one(now, router, output)?;
             }
-            if self.inserts.is_empty() {
+            if self.inserts.is_empty() && self.catches.is_empty() {
                 break;
             }
             self.insert(now, router)?;
+            self.catch(now, router);
         }
         self.send(router);
         self.times.note(&mut self.stamps);
@@ -143,12 +152,28 @@ impl Kernel {
 
     fn carry_out_one(&mut self, now: Now, router: &mut Router, output: Output) -> Result<(), KernelError> {
         match output {
-            Output::Insert { id, entry, timeout, keep_source } => {
-                self.inserts.push(Pending { id, entry, timeout, keep_source });
+            Output::Insert { id, entry, timeout, shown } => {
+                self.inserts.push(Pending { id, entry, timeout, shown });
                 return Ok(());
             }
             Output::Send { arrival, message } => {
                 push_answer(&mut self.packets, &arrival, &message);
+                return Ok(());
+            }
+            Output::SendNotice { arrival, message } => {
+                push_answer(&mut self.packets, &arrival, &message);
+                return Ok(());
+            }
+            Output::Drop(packet) => {
+                self.verdicts.push((packet, Verdict::Drop));
+                return Ok(());
+            }
+            Output::Catch { source, timeout } => {
+                self.catches.push((source, timeout));
+                return Ok(());
+            }
+            Output::Pass(flow) => {
+                self.passes.push(flow);
                 return Ok(());
             }
             Output::Release(packet) => {
@@ -163,10 +188,13 @@ impl Kernel {
             | Output::Renew { .. }
             | Output::Await { .. }
             | Output::Unawait(_)
+            | Output::Uncatch(_)
+            | Output::Look(_)
             | Output::Check { .. } => {}
         }
-        // The others see the table as it is after the inserts that were asked for before them.
+        // The others see the tables as they are after the changes that were asked for before them.
         self.insert(now, router)?;
+        self.catch(now, router);
         match output {
             Output::Delete(entry) => self.delete(&entry)?,
             Output::Renew { id, entry, timeout } => {
@@ -186,21 +214,84 @@ impl Kernel {
                 // It may have timed out meanwhile.
                 let _gone = self.elements.delete(AWAITING, &[key(&element)]);
             }
-            Output::Insert { .. } | Output::Send { .. } | Output::Release(_) | Output::Reserve { .. } => {}
+            Output::Uncatch(source) => {
+                // It may have timed out meanwhile.
+                let _gone = self.elements.delete(GUIDE, &[Concat::new().address(source)]);
+            }
+            Output::Look(flow) => {
+                let known = self.knows(&flow)?;
+                router.handle_looked(now, flow, known);
+            }
+            Output::Insert { .. }
+            | Output::Send { .. }
+            | Output::SendNotice { .. }
+            | Output::Release(_)
+            | Output::Drop(_)
+            | Output::Catch { .. }
+            | Output::Pass(_)
+            | Output::Reserve { .. } => {}
         }
         Ok(())
     }
 
-    fn expect_first_packet(&mut self, element: &Await, timeout: Duration) -> bool {
-        let element = Element { key: key(element), data: None, timeout: Some(timeout) };
-        match self.elements.add(AWAITING, &[element]) {
+    /// Whether conntrack knows a flow, in either direction. A SYN on a connection that is over would have the kernel
+    /// delete its entry and see a new flow, so that is done here.
+    fn knows(&mut self, first: &FirstFlow) -> Result<bool, KernelError> {
+        let flow = first_flow(first);
+        let Some(found) = self.conntrack.get_reply_taken(&flow)? else { return Ok(false) };
+        let over = found.original == flow && found.tcp_state.is_some_and(TcpState::is_over);
+        if over {
+            self.conntrack.delete(&flow)?;
+        }
+        Ok(!over)
+    }
+
+    /// One batch for all sources that stand in line.
+    fn catch(&mut self, now: Now, router: &mut Router) {
+        if self.catches.is_empty() {
+            return;
+        }
+        let catches = std::mem::take(&mut self.catches);
+        let element = |(source, timeout): &(Ipv4Addr, Duration)| Element {
+            key: Concat::new().address(*source),
+            data: None,
+            timeout: Some(*timeout),
+        };
+        let elements: Vec<_> = catches.iter().map(element).collect();
+        let done = self.add(GUIDE, &elements);
+        for (source, _) in catches {
+            router.handle_caught(now, source, done);
+        }
+    }
+
+    /// Lets flows pass the queue from now on. To be called when no packet waits: what is behind one in the queue would
+    /// be overtaken.
+    pub fn let_pass(&mut self) {
+        if self.passes.is_empty() {
+            return;
+        }
+        let element =
+            |flow: FirstFlow| Element { key: passing_key(&flow), data: None, timeout: Some(PASSING) };
+        let elements: Vec<_> = self.passes.drain(..).map(element).collect();
+        self.add(PASSING_SET, &elements);
+    }
+
+    fn add(&mut self, set: SetName<'_>, elements: &[Element]) -> bool {
+        match self.elements.add(set, elements) {
             Ok(Added::Done) => true,
-            Ok(Added::Full) => false,
+            Ok(Added::Full) => {
+                log::warn!("the set {set} is full");
+                false
+            }
             Err(error) => {
                 log::warn!("{error}");
                 false
             }
         }
+    }
+
+    fn expect_first_packet(&mut self, element: &Await, timeout: Duration) -> bool {
+        self.add(AWAITING, &[Element { key: key(element), data: None, timeout: Some(timeout) }])
     }
 
     /// One datagram for all inserts that stand in line.
@@ -270,7 +361,7 @@ impl Kernel {
                 Ok(Inserted::Done)
             }
             None => {
-                let pending = Pending { id: MappingId(0), entry: *entry, timeout, keep_source: true };
+                let pending = Pending { id: MappingId(0), entry: *entry, timeout, shown: Shown::Source };
                 let answer = self.conntrack.insert(&conntrack_insert(&pending, self.helpers))?;
                 Ok(inserted(entry, Some(answer)))
             }
@@ -376,7 +467,9 @@ fn take_packet(now: Now, router: &mut Router, id: u32, inside: bool, bytes: &[u8
         }
         Packet::Udp { .. } | Packet::Tcp { .. } => {
             let transport = Transport::parse(view.protocol()).ok()?;
-            router.handle_first_packet(id, transport, view.source_socket(), view.destination_socket());
+            let (source, destination) = (view.source_socket(), view.destination_socket());
+            let flow = FirstFlow { transport, source, destination };
+            router.handle_first_packet(now, &FirstPacket { packet: id, flow, inside });
             None
         }
     }
@@ -397,13 +490,21 @@ fn flow(entry: &Entry) -> Flow {
     Flow { proto: entry.transport as u8, source: entry.source, destination: entry.mapped }
 }
 
+fn first_flow(first: &FirstFlow) -> Flow {
+    Flow { proto: first.transport as u8, source: first.source, destination: first.destination }
+}
+
 fn conntrack_insert(pending: &Pending, helpers: bool) -> Insert<'static> {
-    let Pending { entry, timeout, keep_source, .. } = pending;
+    let Pending { entry, timeout, shown, .. } = pending;
     Insert {
         original: flow(entry),
         dnat: Some(entry.inside),
         // Left open, the kernel gives a clashing source another port instead of refusing the entry.
-        snat: keep_source.then_some(entry.source),
+        snat: match shown {
+            Shown::Source => Some(entry.source),
+            Shown::SourceOrOtherPort => None,
+            Shown::Router(socket) => Some(*socket),
+        },
         timeout: *timeout,
         label: Some(label(entry.peer)),
         helper: (helpers && wants_helper(entry)).then_some("ftp"),
@@ -444,6 +545,11 @@ fn peer_of(label: &Label) -> Option<KeyId> {
 /// The set's key: who is awaited, by which protocol, and where.
 fn key(element: &Await) -> Concat {
     Concat::new().address(element.source).protocol(element.transport as u8).socket(element.mapped)
+}
+
+/// The key of a flow that passes: only UDP flows do.
+fn passing_key(flow: &FirstFlow) -> Concat {
+    Concat::new().socket(flow.source).socket(flow.destination)
 }
 
 #[cfg(test)]

@@ -6,20 +6,32 @@
 
 use std::fmt::Write as _;
 
+use crate::core::guide_passing::PASSING_LIMIT;
+
 /// Family and name of the table.
 pub const TABLE: &str = "natf";
 /// The chain whose one rule hands packets to this program.
 pub const QUEUE_CHAIN: &str = "to_daemon";
 /// The set of first packets that are awaited.
 pub const AWAITING: &str = "awaiting";
+/// The set of sources that have a row in the guide table (T7).
+pub const GUIDE: &str = "guide";
+/// The set of UDP flows of such sources that are not caught any more.
+pub const PASSING: &str = "passing";
+/// The kernel removes what has timed out a little later.
+const SLACK: u32 = 2;
 /// The magic number at the start of every message, as nft reads it.
 const MAGIC: &str = "@th,64,32 0x4e415466";
 
 /// What the table depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Port of the UDP carrier, if it is on.
     pub udp_port: Option<u16>,
+    /// Devices of the home network.
+    pub lan: Vec<String>,
+    /// Most rows of the guide table.
+    pub max_guide: u32,
 }
 
 /// The table in nft's own language, to be applied as it stands: it replaces a former one in the same transaction.
@@ -32,6 +44,9 @@ pub fn render(rules: &Rules) -> String {
         let _ = write!(capture, "\n        udp dport {port} {MAGIC} fib daddr type local goto {QUEUE_CHAIN}");
         let _ = write!(answer, "\n        udp sport {port} {MAGIC} notrack");
     }
+    let guide = guide_size(rules);
+    let passing = PASSING_LIMIT * 2;
+    let (at_home, home_address) = home_rules(&rules.lan);
     let _ = write!(
         text,
         "table ip {TABLE}
@@ -43,7 +58,27 @@ table ip {TABLE} {{
         flags timeout
     }}
 
+    set {GUIDE} {{
+        type ipv4_addr
+        size {guide}
+        flags timeout
+    }}
+
+    set {PASSING} {{
+        type ipv4_addr . inet_service . ipv4_addr . inet_service
+        size {passing}
+        flags timeout
+    }}
+
     chain {QUEUE_CHAIN} {{
+    }}
+
+    chain guided {{
+        tcp flags & (fin | syn | rst | ack) != syn accept
+        meta l4proto udp ip saddr . th sport . ip daddr . th dport @{PASSING} accept
+        iifname \"lo\" accept
+        fib daddr type != local accept{home_address}
+        meta l4proto {{ tcp, udp }} goto {QUEUE_CHAIN}
     }}
 
     chain capture {{
@@ -51,6 +86,7 @@ table ip {TABLE} {{
         icmp type echo-request {MAGIC} fib daddr type local goto {QUEUE_CHAIN}{capture}
         meta l4proto udp ip saddr . meta l4proto . ip daddr . th dport @{AWAITING} goto {QUEUE_CHAIN}
         tcp flags & (fin | syn | rst | ack) == syn ip saddr . meta l4proto . ip daddr . th dport @{AWAITING} goto {QUEUE_CHAIN}
+        ip saddr @{GUIDE} goto guided{at_home}
     }}
 
     chain answer {{
@@ -68,20 +104,47 @@ table ip {TABLE} {{
     text
 }
 
+fn guide_size(rules: &Rules) -> u32 {
+    rules.max_guide.max(1).saturating_mul(SLACK)
+}
+
+/// A client at home that its DNS server sees by the router's own address is caught by the address it dials. What the
+/// LAN sends to the router's address in the LAN is for the router itself, whoever announced whom.
+fn home_rules(lan: &[String]) -> (String, String) {
+    if lan.is_empty() {
+        return (String::new(), String::new());
+    }
+    let devices = lan.iter().map(|device| format!("\"{device}\"")).collect::<Vec<_>>().join(", ");
+    (
+        format!("\n        iifname {{ {devices} }} ip daddr @{GUIDE} goto guided"),
+        format!("\n        iifname {{ {devices} }} fib daddr . iif type local accept"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_udp_carrier_has_rules_only_where_it_is_on() {
-        assert!(!render(&Rules { udp_port: None }).contains("udp sport"));
-        let on = render(&Rules { udp_port: Some(4451) });
+        assert!(!render(&Rules::default()).contains("udp sport"));
+        let on = render(&Rules { udp_port: Some(4451), ..Rules::default() });
         assert!(on.contains("udp dport 4451 @th,64,32 0x4e415466") && on.contains("udp sport 4451"));
     }
 
     #[test]
+    fn t8_a_source_without_a_row_costs_one_look() {
+        let text = render(&Rules { lan: vec!["br-lan".into()], max_guide: 10, ..Rules::default() });
+        let looks: Vec<_> = text.lines().filter(|line| line.contains("goto guided")).collect();
+        assert_eq!(looks.len(), 2, "{text}");
+        assert_eq!(looks[0].trim(), "ip saddr @guide goto guided");
+        assert!(looks[1].contains("iifname { \"br-lan\" } ip daddr @guide"));
+        assert!(text.contains("size 20") && text.contains("fib daddr . iif type local accept"));
+    }
+
+    #[test]
     fn the_table_replaces_itself_in_one_transaction() {
-        let text = render(&Rules { udp_port: None });
+        let text = render(&Rules::default());
         assert!(text.starts_with("table ip natf\ndelete table ip natf\ntable ip natf {"));
     }
 }

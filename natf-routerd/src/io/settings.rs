@@ -67,7 +67,8 @@ impl Settings {
 
     /// What the nftables table depends on.
     pub fn rules(&self) -> Rules {
-        Rules { udp_port: self.router.udp_port }
+        let RouterSettings { udp_port, lan, max_guide, .. } = &self.router;
+        Rules { udp_port: *udp_port, lan: lan.clone(), max_guide: *max_guide }
     }
 }
 
@@ -80,6 +81,9 @@ fn limits(router: &RouterSettings) -> Limits {
         max_per_peer: router.max_per_peer,
         max_per_host: router.max_per_host,
         max_anyone: router.max_anyone,
+        max_guide: usize::try_from(router.max_guide).unwrap_or(usize::MAX),
+        guide_lifetime: router.guide_lifetime,
+        learned_lifetime: router.learned_lifetime,
     }
 }
 

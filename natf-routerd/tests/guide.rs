@@ -1,0 +1,582 @@
+//! The guide table against a scripted kernel: who is announced, whose first packet goes where.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
+
+mod world;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
+
+use natf_proto::*;
+use natf_routerd::core::{
+    access::{AccessTable, HostAddress, HostRow},
+    output::{Arrival, FirstFlow, FirstPacket, Handled, Shown},
+    peer::{PeerSetting, Role},
+    router::Limits,
+};
+use world::*;
+
+/// The client, as the router sees it.
+const G3: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
+const P2: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 11);
+const ISP: KeyId = KeyId(9);
+const SECRET: [u8; 32] = [43; 32];
+
+fn isp(hosts: &[&str]) -> PeerSetting {
+    PeerSetting {
+        name: "isp".into(),
+        role: Role::Tsn,
+        hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+        keys: PeerKeys::derive(ISP, &SECRET),
+        fingerprint: [2; 8],
+    }
+}
+
+/// A router that the TSN server `isp` may announce clients to.
+struct Home {
+    world: World,
+    counter: u64,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self::with(table(false), isp(&[]))
+    }
+
+    fn with(access: AccessTable, peer: PeerSetting) -> Self {
+        let mut home = Self { world: World::with(AccessTable::default()), counter: 0 };
+        home.world.router.set_domain(Some("home.example.net"));
+        home.configure(limits(), access, vec![peer]);
+        home
+    }
+
+    fn configure(&mut self, limits: Limits, access: AccessTable, peers: Vec<PeerSetting>) {
+        self.world.router.handle_config(self.world.now, limits, access, peers, &BTreeMap::new());
+        self.world.work();
+    }
+
+    fn sealed(&mut self, notification: &Notification) -> NoticeMessage {
+        self.counter += 1;
+        let (keys, random) = (PeerKeys::derive(ISP, &SECRET), &mut Seeded(self.counter));
+        keys.seal_notice(NoticeKind::Notification, self.counter, &notification.emit(), random)
+    }
+
+    /// Announces the client and returns what the TSN server hears.
+    fn announce(&mut self, name: &str, id: u16) -> GuideOutcome {
+        self.announce_of(Some(G3), name, id)
+    }
+
+    fn announce_of(&mut self, origin: Option<Ipv4Addr>, name: &str, id: u16) -> GuideOutcome {
+        let message = self.sealed(&Notification { id, origin, name: name.parse().unwrap() });
+        let arrival = self.world.arrival();
+        assert_eq!(self.world.deliver(arrival, &message), Handled::Consumed);
+        let answer = self.answer().unwrap();
+        assert_eq!((answer.id, answer.origin), (id, origin));
+        answer.outcome
+    }
+
+    fn answer(&mut self) -> Option<NotificationAnswer> {
+        let (_, message) = self.world.answers.pop()?;
+        let notice = Notice::parse(&message).unwrap();
+        assert_eq!((notice.kind, notice.key), (NoticeKind::Answer, ISP));
+        let body = PeerKeys::derive(ISP, &SECRET).open_notice(&notice).unwrap();
+        Some(NotificationAnswer::parse(&body).unwrap())
+    }
+
+    fn connect(&mut self, packet: u32, transport: Transport, port: u16, to: u16) {
+        self.world.first_packet(packet, transport, from(port), SocketAddrV4::new(G2, to));
+    }
+
+    /// Where the client's flow from this port was led to.
+    fn inside(&self, port: u16) -> Option<SocketAddrV4> {
+        self.world.entries.values().find(|entry| entry.source == from(port)).map(|entry| entry.inside)
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.world.now.instant += Duration::from_secs(seconds);
+        self.world.now.unix += seconds;
+        self.world.router.handle_timeout(self.world.now);
+        self.world.work();
+    }
+
+    fn rows(&self) -> usize {
+        self.world.router.guide_rows(self.world.now).count()
+    }
+}
+
+fn from(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(G3, port)
+}
+
+fn guided(seconds: u64) -> GuideOutcome {
+    GuideOutcome::Guided { lifetime: Duration::from_secs(seconds) }
+}
+
+fn refused(reason: Reason) -> GuideOutcome {
+    GuideOutcome::Refused(Some(reason))
+}
+
+#[test]
+fn t4_the_answer_follows_the_row_and_the_rule_that_catches_the_client() {
+    let mut home = Home::new();
+    assert_eq!(home.announce("alice.home.example.net", 1), guided(30));
+    assert_eq!(home.world.caught, [G3].into());
+    let now = home.world.now;
+    let row = home.world.router.guide_rows(now).next().unwrap();
+    assert_eq!((row.source, row.peer, row.host.as_str(), row.waiting), (G3, ISP, "alice", 1));
+}
+
+#[test]
+fn t4_without_an_origin_the_client_is_where_the_notification_comes_from() {
+    let mut home = Home::new();
+    assert_eq!(home.announce_of(None, "alice.home.example.net", 1), guided(30));
+    assert_eq!(home.world.caught, [G1].into());
+}
+
+#[test]
+fn t4_a_kernel_that_cannot_catch_the_client_is_answered_with_busy_and_leaves_no_row() {
+    let mut home = Home::new();
+    home.world.full = true;
+    assert_eq!(home.announce("alice.home.example.net", 1), refused(Reason::Busy));
+    assert_eq!(home.rows(), 0);
+    home.world.full = false;
+    assert_eq!(home.announce("alice.home.example.net", 2), guided(30));
+}
+
+#[test]
+fn t4_a_refusal_names_its_reason_and_makes_no_row() {
+    let mut home = Home::with(table(false), isp(&["alice", "mallory", "nobody"]));
+    for (name, reason) in [
+        ("nobody.home.example.net", Reason::UnknownHost),
+        ("home.example.net", Reason::UnknownHost),
+        ("alice.other.example.net", Reason::UnknownHost),
+        ("alice.xhome.example.net", Reason::UnknownHost),
+        ("mallory.home.example.net", Reason::Denied),
+        ("bob.home.example.net", Reason::PeerNotAllowed),
+    ] {
+        assert_eq!(home.announce(name, 1), refused(reason), "{name}");
+    }
+    assert_eq!((home.rows(), home.world.caught.len()), (0, 0));
+    assert_eq!(home.world.counter("refused_denied"), 1);
+}
+
+#[test]
+fn t4_only_tsn_servers_announce_and_only_nodes_ask_for_mappings() {
+    let mut home = Home::with(table(false), PeerSetting { role: Role::Node, ..isp(&[]) });
+    assert_eq!(home.announce("alice.home.example.net", 1), refused(Reason::PeerNotAllowed));
+    home.configure(limits(), table(false), vec![PeerSetting { role: Role::Tsn, ..laptop() }]);
+    let request = MappingRequest {
+        transaction: Transaction(1),
+        source: SocketAddrV4::new(G1, 1),
+        destination: SocketAddrV4::new(G2, 80),
+        transport: Transport::Tcp,
+        host: "alice".parse().unwrap(),
+    };
+    let response = home.world.ask(&request).unwrap();
+    assert_eq!(response.outcome.unwrap_err(), Some(Reason::PeerNotAllowed));
+}
+
+#[test]
+fn t4_forged_and_replayed_notifications_are_treated_as_pings() {
+    let mut home = Home::new();
+    let notification =
+        Notification { id: 1, origin: Some(G3), name: "alice.home.example.net".parse().unwrap() };
+    let message = home.sealed(&notification);
+    let arrival = home.world.arrival();
+    for at in [5, 7, 40, 127] {
+        let mut forged = message;
+        forged[at] ^= 64;
+        assert_eq!(home.world.deliver(arrival, &forged), Handled::NotOurs, "byte {at}");
+    }
+    assert_eq!(home.world.deliver(arrival, &message), Handled::Consumed);
+    assert_eq!(home.world.deliver(arrival, &message), Handled::NotOurs);
+    assert_eq!((home.world.counter("replayed"), home.world.counter("forged")), (1, 2));
+    assert_eq!((home.world.answers.len(), home.rows()), (1, 1));
+}
+
+#[test]
+fn t4_a_counter_below_the_floor_is_answered_with_the_sealed_floor() {
+    let mut home = Home::new();
+    home.counter = 5000;
+    home.announce("alice.home.example.net", 1);
+    home.counter = 10;
+    assert_eq!(home.announce("bob.home.example.net", 2), GuideOutcome::Stale { floor: 5001 });
+    assert_eq!(home.rows(), 1);
+}
+
+#[test]
+fn t4_origins_that_no_client_has_are_malformed() {
+    let mut home = Home::new();
+    for origin in [Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 1)] {
+        let name = "alice.home.example.net".parse().unwrap();
+        let message = home.sealed(&Notification { id: 1, origin: Some(origin), name });
+        let arrival = home.world.arrival();
+        home.world.deliver(arrival, &message);
+    }
+    assert_eq!((home.world.counter("malformed"), home.world.answers.len(), home.rows()), (3, 0, 0));
+}
+
+#[test]
+fn t4_an_answer_is_as_long_as_its_notification() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    let message = home.sealed(&Notification { id: 1, origin: None, name: "x".parse().unwrap() });
+    let arrival = Arrival { inside: true, ..home.world.arrival() };
+    home.world.deliver(arrival, &message);
+    assert_eq!(home.world.answers.pop().unwrap().1.len(), message.len());
+}
+
+#[test]
+fn t4_the_kernel_is_not_bothered_with_every_notification_of_a_client() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.world.full = true;
+    home.wait(20);
+    assert_eq!(home.announce("alice.home.example.net", 2), guided(30), "caught for long enough");
+    home.wait(29);
+    assert_eq!(home.announce("alice.home.example.net", 3), refused(Reason::Busy));
+}
+
+#[test]
+fn t7_the_first_packet_is_released_into_an_entry_that_keeps_its_port() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.connect(5, Transport::Tcp, 40_000, 80);
+    let entry = *home.world.entries.values().next().unwrap();
+    assert_eq!((entry.source, entry.mapped), (from(40_000), SocketAddrV4::new(G2, 80)));
+    assert_eq!((entry.inside, entry.peer), (SocketAddrV4::new(P1, 80), ISP));
+    assert_eq!(
+        (home.world.released.as_slice(), home.world.shown.as_slice()),
+        (&[5][..], &[Shown::Source][..])
+    );
+    let mapping = home.world.router.mappings().iter().next().unwrap().1;
+    assert_eq!(home.world.router.host_name(mapping).unwrap().as_str(), "alice");
+    assert_eq!(home.world.counter("guided"), 1);
+}
+
+#[test]
+fn t7_a_row_serves_all_flows_of_its_client_while_it_lives() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    for port in 1..=6 {
+        home.connect(port.into(), Transport::Tcp, port, 80);
+    }
+    assert_eq!((home.world.entries.len(), home.world.released.len()), (6, 6));
+    home.wait(30);
+    home.connect(7, Transport::Tcp, 7, 80);
+    assert_eq!((home.inside(7), home.world.released.len()), (None, 7));
+    assert_eq!(home.world.caught, BTreeSet::new());
+}
+
+#[test]
+fn t7_datagrams_of_one_flow_wait_for_the_first_and_keep_their_order() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    let to = SocketAddrV4::new(G2, 5000);
+    for packet in 1..=5 {
+        home.world.queue_packet(packet, Transport::Udp, from(40_000), to);
+    }
+    home.world.work();
+    assert_eq!(home.world.released, [1, 2, 3, 4, 5]);
+    assert_eq!((home.world.entries.len(), home.world.counter("guided")), (1, 1));
+    let flow = FirstFlow { transport: Transport::Udp, source: from(40_000), destination: to };
+    assert_eq!(home.world.passing, [flow].into());
+}
+
+#[test]
+fn t7_a_repeated_syn_is_of_the_same_flow() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.announce("bob.home.example.net", 2);
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    home.connect(2, Transport::Tcp, 40_000, 80);
+    assert_eq!(home.world.released, [1, 2]);
+    assert_eq!((home.inside(40_000), home.world.entries.len()), (Some(SocketAddrV4::new(P1, 80)), 1));
+    assert_eq!(home.world.counter("guide_passed"), 1);
+}
+
+#[test]
+fn t7_a_source_that_another_flow_uses_towards_the_host_is_led_all_the_same() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    let forward = natf_routerd::core::output::Entry {
+        transport: Transport::Tcp,
+        source: from(40_000),
+        mapped: SocketAddrV4::new(G2, 8080),
+        inside: SocketAddrV4::new(P1, 80),
+        peer: KeyId(0),
+    };
+    home.world.entries.insert(key(&forward), forward);
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    assert_eq!(home.world.shown, [Shown::Source, Shown::SourceOrOtherPort]);
+    assert_eq!((home.world.released.as_slice(), home.world.entries.len()), (&[1][..], 2));
+}
+
+#[test]
+fn t7_a_port_of_the_client_is_led_anew_when_its_former_entry_has_gone() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    home.world.entries.clear();
+    home.connect(2, Transport::Tcp, 40_000, 80);
+    assert_eq!((home.world.entries.len(), home.world.router.mappings().len()), (1, 1));
+}
+
+#[test]
+fn t7_a_flow_that_finds_no_room_does_not_reach_the_router_instead() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.world.full = true;
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    assert_eq!((home.world.dropped.as_slice(), home.world.released.len()), (&[1][..], 0));
+    assert!(home.world.router.mappings().is_empty());
+    home.world.full = false;
+    home.connect(2, Transport::Tcp, 40_000, 80);
+    assert_eq!(home.world.released, [2]);
+    assert_eq!(home.world.counter("guide_dropped"), 1);
+}
+
+#[test]
+fn t7_limits_per_host_and_peer_hold_for_guided_flows() {
+    let mut home = Home::new();
+    home.announce("bob.home.example.net", 1);
+    for port in 1..=60 {
+        home.connect(port.into(), Transport::Tcp, port, 80);
+    }
+    assert_eq!((home.world.entries.len(), home.world.dropped.len()), (40, 20));
+    assert_eq!(home.world.counter("refused_table_full"), 20);
+}
+
+#[test]
+fn t7_a_client_at_home_is_led_to_the_host_with_the_router_as_its_source() {
+    let mut home = Home::new();
+    // The TSN server outside sees the client by the router's own address.
+    home.announce_of(Some(G2), "alice.home.example.net", 1);
+    let source = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 20), 40_000);
+    let flow = FirstFlow { transport: Transport::Tcp, source, destination: SocketAddrV4::new(G2, 80) };
+    let now = home.world.now;
+    home.world.router.handle_first_packet(now, &FirstPacket { packet: 1, flow, inside: true });
+    home.world.work();
+    let entry = home.world.entries.values().next().unwrap();
+    assert_eq!((entry.source, entry.inside), (source, SocketAddrV4::new(P1, 80)));
+    assert_eq!(home.world.shown, [Shown::Router(SocketAddrV4::new(G2, 40_000))]);
+}
+
+#[test]
+fn t8_a_source_without_a_row_and_a_port_that_is_not_allowed_go_their_way() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.world.first_packet(1, Transport::Tcp, SocketAddrV4::new(G1, 1), SocketAddrV4::new(G2, 80));
+    home.connect(2, Transport::Tcp, 40_000, 22);
+    home.connect(3, Transport::Tcp, 40_000, 80);
+    assert_eq!(home.world.released, [1, 2, 3]);
+    assert_eq!((home.world.entries.len(), home.world.counter("guide_unmatched")), (1, 1));
+}
+
+#[test]
+fn t8_flows_that_conntrack_knows_spend_no_turn() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.announce("bob.home.example.net", 2);
+    let tunnel = FirstFlow {
+        transport: Transport::Udp,
+        source: from(51_820),
+        destination: SocketAddrV4::new(G2, 51_820),
+    };
+    home.world.known.insert(tunnel);
+    home.connect(1, Transport::Udp, 51_820, 51_820);
+    assert_eq!((home.world.released.as_slice(), home.world.entries.len()), (&[1][..], 0));
+    assert_eq!(home.world.passing, [tunnel].into());
+    home.connect(2, Transport::Udp, 40_000, 5000);
+    assert_eq!(home.inside(40_000), Some(SocketAddrV4::new(P1, 5000)), "alice's turn was not spent");
+}
+
+#[test]
+fn t9_flows_of_one_address_are_told_apart_by_the_order_of_the_notifications() {
+    let mut home = Home::new();
+    home.announce("bob.home.example.net", 1);
+    home.announce("alice.home.example.net", 2);
+    home.connect(1, Transport::Tcp, 40_001, 80);
+    home.connect(2, Transport::Tcp, 40_002, 80);
+    let inside = [40_001, 40_002].map(|port| *home.inside(port).unwrap().ip());
+    assert_eq!(inside, [P2, P1]);
+}
+
+#[test]
+fn t9_flows_in_one_batch_are_told_apart_too() {
+    let mut home = Home::new();
+    home.announce("bob.home.example.net", 1);
+    home.announce("alice.home.example.net", 2);
+    for (packet, port) in [(1, 40_001), (2, 40_002), (3, 40_001)] {
+        home.world.queue_packet(packet, Transport::Tcp, from(port), SocketAddrV4::new(G2, 80));
+    }
+    home.world.work();
+    let inside = [40_001, 40_002].map(|port| *home.inside(port).unwrap().ip());
+    assert_eq!((inside, home.world.released.len()), ([P2, P1], 3));
+}
+
+#[test]
+fn t9_the_services_that_are_allowed_tell_hosts_apart_first() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.announce("bob.home.example.net", 2);
+    home.connect(1, Transport::Tcp, 40_001, 22);
+    home.connect(2, Transport::Tcp, 40_002, 80);
+    let inside = [40_001, 40_002].map(|port| *home.inside(port).unwrap().ip());
+    assert_eq!(inside, [P2, P1], "alice has no ssh");
+}
+
+#[test]
+fn t2_rows_of_a_host_that_is_denied_end_with_its_flows() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    let bob = AccessTable::new([("bob".parse().unwrap(), row(P2))].into());
+    home.configure(limits(), bob, vec![isp(&[])]);
+    assert_eq!((home.rows(), home.world.entries.len(), home.world.caught.len()), (0, 0, 0));
+}
+
+#[test]
+fn t2_rows_of_a_peer_that_is_removed_end_with_its_flows() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    home.configure(limits(), table(false), vec![]);
+    assert_eq!((home.rows(), home.world.entries.len()), (0, 0));
+}
+
+#[test]
+fn t2_a_row_that_the_table_closes_by_its_date_ends() {
+    let until = HostRow { until: Some(1_795_000_010), ..row(P1) };
+    let mut home = Home::with(AccessTable::new([("alice".parse().unwrap(), until)].into()), isp(&[]));
+    home.announce("alice.home.example.net", 1);
+    home.wait(10);
+    assert_eq!(home.rows(), 0);
+}
+
+#[test]
+fn t2_a_host_that_moves_is_found_at_its_new_address() {
+    let mac = HostRow { address: HostAddress::Mac([2; 6]), ..row(P1) };
+    let mut home = Home::with(AccessTable::new([("alice".parse().unwrap(), mac)].into()), isp(&[]));
+    assert_eq!(home.announce("alice.home.example.net", 1), refused(Reason::HostAway));
+    home.world.router.handle_neighbours(home.world.now, [([2; 6], P1)].into());
+    home.announce("alice.home.example.net", 2);
+    home.world.router.handle_neighbours(home.world.now, [([2; 6], P2)].into());
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    assert_eq!(home.inside(40_000), Some(SocketAddrV4::new(P2, 80)));
+}
+
+#[test]
+fn t2_a_full_table_is_a_reason() {
+    let mut home = Home::new();
+    let outcomes: Vec<_> = (1..=20)
+        .map(|last| home.announce_of(Some(Ipv4Addr::new(198, 51, 101, last)), "alice.home.example.net", 1))
+        .collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == guided(30)).count(), 15, "three quarters");
+    assert_eq!(outcomes[15], refused(Reason::TableFull));
+    home.wait(31);
+    assert_eq!(home.announce("alice.home.example.net", 1), guided(30));
+}
+
+#[test]
+fn t2_after_a_restart_flows_live_on_and_rows_are_announced_anew() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    let mut restarted = Home::new();
+    restarted.world.entries = home.world.entries.clone();
+    let now = restarted.world.now;
+    for entry in home.world.entries.values() {
+        restarted.world.router.handle_restored(now, *entry);
+    }
+    restarted.world.router.finish_restoring(now, &[G2]);
+    restarted.world.work();
+    assert_eq!((restarted.world.entries.len(), restarted.world.router.mappings().len()), (1, 1));
+    assert_eq!(restarted.rows(), 0);
+}
+
+#[test]
+fn after_a_flushed_ruleset_clients_are_caught_again() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.world.caught.clear();
+    home.world.router.handle_sets_lost(home.world.now.instant);
+    home.world.work();
+    assert_eq!(home.world.caught, [G3].into());
+}
+
+#[test]
+fn a_notification_and_the_first_packet_in_one_batch_find_each_other() {
+    let mut home = Home::new();
+    let name = "alice.home.example.net".parse().unwrap();
+    let message = home.sealed(&Notification { id: 1, origin: Some(G3), name });
+    let (now, arrival) = (home.world.now, home.world.arrival());
+    home.world.router.handle_message(now, &arrival, &message);
+    home.world.queue_packet(1, Transport::Tcp, from(40_000), SocketAddrV4::new(G2, 80));
+    home.world.work();
+    assert_eq!((home.world.released.as_slice(), home.world.entries.len()), (&[1][..], 1));
+}
+
+#[test]
+fn a_flow_whose_host_is_denied_while_it_waits_is_dropped_and_leaves_no_entry() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.world.queue_packet(1, Transport::Tcp, from(40_000), SocketAddrV4::new(G2, 80));
+    // Look has been answered, the insert is under way.
+    home.world.work_until_insert();
+    let denied = AccessTable::new([("alice".parse().unwrap(), HostRow { allow: false, ..row(P1) })].into());
+    home.configure(limits(), denied, vec![isp(&[])]);
+    assert_eq!((home.world.dropped.as_slice(), home.world.entries.len()), (&[1][..], 0));
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_notice_with_any_flipped_bit_is_ignored(at in 0usize..128, bit in 0u8..8) {
+        let mut home = Home::new();
+        let name = "alice.home.example.net".parse().unwrap();
+        let mut message = home.sealed(&Notification { id: 1, origin: Some(G3), name });
+        message[at] ^= 1 << bit;
+        let arrival = home.world.arrival();
+        assert_eq!(home.world.deliver(arrival, &message), Handled::NotOurs);
+        assert!(home.world.answers.is_empty() && home.rows() == 0);
+    }
+
+    #[test]
+    fn every_caught_packet_is_released_or_dropped_once(
+        steps in proptest::collection::vec((0u8..4, 0u16..6, 0u8..2), 1..60),
+        room in 0usize..3,
+    ) {
+        let mut home = Home::new();
+        let (mut packet, mut id) = (0, 0);
+        for (what, port, host) in steps {
+            home.world.full = room == 0 && port == 3;
+            match what {
+                0 => {
+                    id += 1;
+                    let name = ["alice.home.example.net", "bob.home.example.net"][usize::from(host)];
+                    home.announce(name, id);
+                }
+                1 => home.wait(u64::from(port) * 3),
+                _ => {
+                    packet += 1;
+                    let transport = if what == 2 { Transport::Tcp } else { Transport::Udp };
+                    home.world.queue_packet(packet, transport, from(port + 1), SocketAddrV4::new(G2, 80));
+                    if host == 0 {
+                        home.world.work();
+                    }
+                }
+            }
+        }
+        home.world.work();
+        let mut seen: Vec<_> = home.world.released.iter().chain(&home.world.dropped).copied().collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=packet).collect::<Vec<_>>());
+    }
+}
