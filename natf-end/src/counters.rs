@@ -50,6 +50,8 @@ counters! {
     kernel_failed,
     /// Answers that mirror the question: no NAT-f there, or our key is unknown (N10).
     mirrored,
+    /// Routers that asked for another counter or cookie once too often.
+    never_content,
     /// Flows connected to the router itself, as without NAT-f (N10).
     plain,
     /// Ports of ours that turned out to be in use, in a gateway (N12).

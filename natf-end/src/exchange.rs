@@ -21,6 +21,8 @@ pub(crate) struct Exchange {
     pub kind: Kind,
     pub carrier: Carrier,
     pub at: Instant,
+    /// How many answers before this question asked for it.
+    pub round: u8,
     /// The kind of an answer that asks for more, once one came.
     pub used_up_by: Option<Kind>,
 }

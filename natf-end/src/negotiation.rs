@@ -29,8 +29,6 @@ pub const GRACE: Duration = Duration::from_millis(50);
 /// From this many mirrors on, an enrolled home's router is taken for one that does not recognise us. The first
 /// may come from its kernel while the daemon starts.
 const MIRRORS: u8 = 2;
-/// Stale and cookie answers in a row before the router is taken for mad.
-const ROUNDS_MAX: u8 = 3;
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,14 +50,13 @@ pub(crate) struct Negotiation {
     /// Times that a gateway had to choose another port.
     pub port_tries: u8,
     tries: usize,
-    rounds: u8,
     mirrors: Vec<(Ipv4Addr, u8)>,
 }
 
 impl Negotiation {
     pub fn new(held: Vec<PacketId>, ping: Option<Ping>) -> Self {
         let mirrors = Vec::new();
-        Self { held, ping, awaits_targets: false, port_tries: 0, tries: 0, rounds: 0, mirrors }
+        Self { held, ping, awaits_targets: false, port_tries: 0, tries: 0, mirrors }
     }
 
     /// Whether anything was asked before.
@@ -90,7 +87,6 @@ impl Negotiation {
             })
             .collect();
         self.tries += 1;
-        self.rounds = 0;
         match questions.is_empty() {
             true => Try::GiveUp(self.reason(targets)),
             false => Try::Ask { questions, wait },
@@ -105,12 +101,6 @@ impl Negotiation {
             None => self.mirrors.push((router, 1)),
         }
         if home.udp_port.is_some() { Duration::ZERO } else { GRACE }
-    }
-
-    /// Counts an answer that wants the question again; false when it is one too many.
-    pub fn may_repeat(&mut self) -> bool {
-        self.rounds += 1;
-        self.rounds <= ROUNDS_MAX
     }
 
     /// Begins anew with fresh targets.

@@ -147,6 +147,23 @@ fn n12_a_syn_repeated_while_the_first_was_held_belongs_to_it() {
 }
 
 #[test]
+fn n15_a_router_that_never_likes_our_counter_is_left_alone_in_every_state() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(21, flow, OPEN);
+    world.router().never_content = true;
+    let sent = world.sends.len();
+    world.run(Duration::from_secs(20));
+    let (asked, refreshed) = (world.sends.len() - sent, world.counter("refreshed") as usize);
+    assert!(asked > refreshed && asked <= 4 * refreshed, "{asked} requests for {refreshed} refreshes");
+    assert_eq!(world.engine.flows().len(), 1, "the flow itself is none of the router's business");
+    world.kernel.remove(&flow);
+    let sent = world.sends.len();
+    world.run(Duration::from_secs(5));
+    assert!(world.sends.len() - sent <= 8, "{} requests for two ends", world.sends.len() - sent);
+    assert!(world.engine.flows().is_empty() && world.counter("never_content") > 0);
+}
+
+#[test]
 fn n9_the_end_is_said_twice_at_most() {
     let flow = tcp(40_000, ALICE, 22);
     let mut world = connected(8, flow, ESTABLISHED);

@@ -218,15 +218,16 @@ impl Engine {
     /// Repeats a question at once; a router that never has enough is left alone.
     fn ask_again(&mut self, now: Instant, router: Ipv4Addr, exchange: &Exchange, event: PingEvent) {
         let Some(entry) = self.flows.get_mut(&exchange.flow) else { return };
-        if let State::Negotiating(negotiation) = &mut entry.state {
-            if let Some(ping) = &mut negotiation.ping {
-                ping.note(now, event);
-            }
-            if !negotiation.may_repeat() {
-                return self.refuse_flow(now, exchange.flow, Refusal::NoAgreement(router));
-            }
+        let is_negotiating = matches!(entry.state, State::Negotiating(_));
+        if let State::Negotiating(negotiation) = &mut entry.state
+            && let Some(ping) = &mut negotiation.ping
+        {
+            ping.note(now, event);
         }
-        self.ask(now, exchange.flow, exchange.kind, router, exchange.carrier);
+        // A live flow goes on; its next refresh or end is a question of its own.
+        if !self.ask_next_round(now, router, exchange) && is_negotiating {
+            self.refuse_flow(now, exchange.flow, Refusal::NoAgreement(router));
+        }
     }
 }
 

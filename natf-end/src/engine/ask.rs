@@ -17,6 +17,8 @@ use crate::{
 
 /// Questions of one flow that may still be answered; older ones are forgotten.
 const ASKED_MAX: usize = 16;
+/// Stale and cookie answers in a row before the router is taken for mad.
+const ROUNDS_MAX: u8 = 3;
 
 impl Engine {
     /// The next try of a negotiation, or its end.
@@ -38,6 +40,21 @@ impl Engine {
 
     /// Sends one request about a flow, with a counter of its own.
     pub(super) fn ask(&mut self, now: Instant, flow: Flow, kind: Kind, router: Ipv4Addr, carrier: Carrier) {
+        self.send(router, Exchange { flow, kind, carrier, at: now, round: 0, used_up_by: None });
+    }
+
+    /// Repeats a question as the router wishes; false where it has wished that too often.
+    pub(super) fn ask_next_round(&mut self, now: Instant, router: Ipv4Addr, last: &Exchange) -> bool {
+        if last.round >= ROUNDS_MAX {
+            raise(&mut self.counters.never_content);
+            return false;
+        }
+        self.send(router, Exchange { at: now, round: last.round + 1, used_up_by: None, ..*last });
+        true
+    }
+
+    fn send(&mut self, router: Ipv4Addr, exchange: Exchange) {
+        let Exchange { flow, kind, carrier, at: now, .. } = exchange;
         let Some(entry) = self.flows.get_mut(&flow) else { return };
         let body = match (kind, entry.agreement()) {
             (Kind::EndRequest, Some(agreement)) => entry.end_request(&flow, agreement.mapped).emit(),
@@ -56,7 +73,7 @@ impl Engine {
         {
             ping.note(now, PingEvent::Asked { router, carrier });
         }
-        self.exchanges.insert(key, Exchange { flow, kind, carrier, at: now, used_up_by: None });
+        self.exchanges.insert(key, exchange);
         let from = *entry.source.ip();
         self.outputs.push_back(Output::Send { carrier, from, to: router, bytes: Box::new(message) });
         raise(&mut self.counters.sent);
