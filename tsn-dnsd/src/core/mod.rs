@@ -1,1 +1,11 @@
-//! The server's decisions, without I/O.
+//! The server's decisions, without I/O: time and chance come in as arguments, replies go out as bytes.
+
+pub mod counters;
+pub mod wire;
+
+pub mod limit;
+pub mod question;
+
+pub mod answer;
+pub mod cache;
+pub mod reply;
