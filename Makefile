@@ -4,13 +4,13 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns bench-natf clean
+.PHONY: help build tools demo test test-units test-netns bench-natf bench-dns clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## build the daemons (release)
-	$(CARGO) build --release --locked -p natf-routerd -p natf-endd
+	$(CARGO) build --release --locked -p natf-routerd -p natf-endd -p tsn-dnsd
 
 tools: ## install what demo and tests need (apt)
 	tests/install-tools.sh
@@ -29,6 +29,9 @@ test-netns: build ## only the scenarios in tests/netns (root)
 
 bench-natf: tools build ## measure NAT-f; figures also in target/bench/natf.json
 	tests/bench/natf.sh
+
+bench-dns: tools ## measure tsn-dnsd beside dnsmasq and unbound; figures also in target/bench/dns.json
+	tests/bench/dns.sh
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -2,6 +2,7 @@
 # Installs what building, the demonstration and the tests need on Debian 12 (root, Rust present).
 # Idempotent: if every program is there, no package manager and no network is touched.
 # Packages may not start their services: a policy-rc.d says no while they are installed.
+#   install-tools.sh [--packages PACKAGE...]     other packages instead, as benchmarks and the demonstration need them
 set -euo pipefail
 
 # PROGRAM PACKAGE: the program proves that the package is there.
@@ -34,11 +35,15 @@ lighttpd    lighttpd
 
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 missing=()
+if [[ ${1:-} == --packages ]]; then
+	missing=("${@:2}")
+	tools=
+fi
 while read -r program package; do
 	[[ -z $program ]] && continue
 	command -v "$program" >/dev/null || missing+=("$package")
 done <<<"$tools"
-[[ -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
+[[ -z $tools || -e /usr/include/stdio.h ]] || missing+=(libc6-dev)
 
 if ((${#missing[@]} == 0)); then
 	exit 0

@@ -236,6 +236,20 @@ def measure_throughput(virtual):
             "throughput_ratio_local_min": min(row["ratio_local"] for row in rows)}
 
 
+def clean_up(folder):
+    """Ends what was started and removes namespaces and files."""
+    for process in reversed(started):
+        process.terminate()
+    for process in started:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    for name in (EN, ROUTER, ALICE):
+        subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def report(figures):
     bars = (
         ("router_us", "router processing, receive stamp to reply sent", 30, 114, "us"),
@@ -291,16 +305,8 @@ def main():
         print((folder / "log").read_text()[-3000:], file=sys.stderr)
         raise
     finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in started:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        for name in (EN, ROUTER, ALICE):
-            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        clean_up(folder)
 
 
-main()
+if __name__ == "__main__":
+    main()
