@@ -42,9 +42,9 @@ counters! {
     granted,
     /// Packets to a virtual address that were held (N4).
     held,
-    /// Held packets refused because their flow held too many.
+    /// Packets dropped because their flow held too many.
     held_too_many_of_flow,
-    /// Packets refused because too many are held in all.
+    /// Packets dropped, or first packets refused, because too many are held in all.
     held_too_many,
     /// VAT entries that the kernel did not take.
     kernel_failed,

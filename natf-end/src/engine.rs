@@ -50,13 +50,14 @@ pub struct Limits {
     pub flows: usize,
     /// Held packets of one flow.
     pub held_of_flow: usize,
-    /// Held packets in all.
+    /// Held packets in all; half of them may be others than the first of their flow.
     pub held: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { flows: 8192, held_of_flow: 64, held: 1024 }
+        // A socket's send buffer as Linux makes it is used up by 256 small datagrams: no local program exceeds that.
+        Self { flows: 8192, held_of_flow: 256, held: 2048 }
     }
 }
 
@@ -488,6 +489,8 @@ impl Engine {
     }
 }
 
+/// Holds a further packet of a flow. Where there is no place, the oldest stay and this one is lost: a refusal would
+/// make the application give up a flow that is about to work.
 fn hold(
     held: &mut Vec<PacketId>,
     packet: PacketId,
@@ -498,7 +501,7 @@ fn hold(
 ) {
     let counter = if held.len() >= limits.held_of_flow {
         &mut counters.held_too_many_of_flow
-    } else if *total >= limits.held {
+    } else if *total >= limits.held / 2 {
         &mut counters.held_too_many
     } else {
         raise(&mut counters.held);
@@ -506,8 +509,7 @@ fn hold(
         return held.push(packet);
     };
     raise(counter);
-    raise(&mut counters.refused);
-    outputs.push_back(Output::Refuse { packets: vec![packet], why: Refusal::TooManyHeld });
+    outputs.push_back(Output::Drop { packet });
 }
 
 fn entry_source(flows: &FlowTable, flow: &Flow) -> Option<SocketAddrV4> {

@@ -71,6 +71,11 @@ pub enum Output {
         /// Why.
         why: Refusal,
     },
+    /// Let this packet vanish, as one that a full queue on its way has no place for.
+    Drop {
+        /// The kernel's number.
+        packet: PacketId,
+    },
     /// Look the flow up in the kernel and report by `handle_flow_state`.
     Watch {
         /// The flow.

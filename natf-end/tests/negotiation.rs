@@ -40,25 +40,39 @@ fn n4_packets_of_one_flow_are_released_in_their_order() {
 }
 
 #[test]
-fn n4_a_flow_that_holds_too_many_packets_loses_the_newest() {
+fn n4_a_flow_that_holds_too_many_packets_loses_the_newest_without_an_error() {
     let mut world = World::new(3, home(Some(7)));
-    (1..=70).for_each(|id| world.packet(id, udp(5000, ALICE, 53), "alice"));
-    assert_eq!(world.refused.len(), 6);
-    assert_eq!(world.counter("held_too_many_of_flow"), 6);
+    (1..=260).for_each(|id| world.packet(id, udp(5000, ALICE, 53), "alice"));
+    assert_eq!((world.dropped.len(), world.counter("held_too_many_of_flow")), (4, 4));
+    assert!(world.refused.is_empty(), "the application would give up a flow that is about to work");
     world.run_ms(100);
-    assert_eq!(world.released.len(), 64);
+    let order: Vec<u32> = world.released.iter().map(|(packet, _)| packet.0).collect();
+    assert_eq!(order, (1..=256).collect::<Vec<u32>>());
+}
+
+#[test]
+fn n4_flows_that_hold_many_packets_leave_room_for_the_first_ones_of_others() {
+    let mut world = World::new(31, home(Some(7)));
+    world.boxes.insert(G2, Peer::Dark);
+    for id in 0..8 * 256 {
+        world.packet(id, udp(5000 + id as u16 / 256, ALICE, 53), "alice");
+    }
+    assert_eq!((world.engine.held(), world.dropped.len()), (1024 + 4, 1024 - 4));
+    assert_eq!(world.counter("held_too_many"), 1024 - 4);
+    world.packet(9999, tcp(40_000, ALICE, 22), "alice");
+    assert_eq!((world.engine.held(), world.refused.len()), (1024 + 5, 0));
 }
 
 #[test]
 fn n4_packets_held_in_all_are_bounded() {
     let mut world = World::new(4, home(Some(7)));
     world.boxes.insert(G2, Peer::Dark);
-    for id in 0..1100 {
+    for id in 0..2100 {
         world.packet(id, tcp(10_000 + id as u16, ALICE, 22), "alice");
     }
-    assert_eq!((world.engine.held(), world.counter("held_too_many")), (1024, 76));
+    assert_eq!((world.engine.held(), world.counter("held_too_many")), (2048, 52));
     world.run(Duration::from_secs(5));
-    assert_eq!((world.engine.held(), world.refused.len()), (0, 1100));
+    assert_eq!((world.engine.held(), world.refused.len()), (0, 2100));
     assert!(world.engine.flows().is_empty());
 }
 

@@ -33,8 +33,8 @@ use crate::{
 const COPY_RANGE: u16 = 128;
 /// Packets that one read takes at most.
 const BATCH: usize = 32;
-/// Packets that may wait for a verdict, among them those that the engine holds.
-const QUEUE_LENGTH: u32 = 2048;
+/// Packets that may wait for a verdict: those that the engine holds, and as many that it has not seen yet.
+const QUEUE_LENGTH: u32 = 4096;
 const VAT_MAP: SetName<'static> = SetName { table: TABLE, set: VAT };
 const DRAINING_SET: SetName<'static> = SetName { table: TABLE, set: DRAINING };
 /// An element that a killed daemon leaves behind sends its flow to an unread queue, which lets it pass.
@@ -329,6 +329,7 @@ impl Kernel {
                 Output::Refuse { packets, .. } => {
                     self.verdicts.extend(packets.into_iter().map(|packet| (packet.0, Verdict::Accept)));
                 }
+                Output::Drop { packet } => self.verdicts.push((packet.0, Verdict::Drop)),
                 Output::Watch { flow } => {
                     let entry = self.conntrack.get(&tuple(&flow))?;
                     engine.handle_flow_state(now, &flow, entry.as_ref().map(kernel_flow));

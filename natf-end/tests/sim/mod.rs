@@ -186,6 +186,7 @@ pub struct World {
     sequence: u64,
     pub released: Vec<(PacketId, Instant)>,
     pub refused: Vec<(PacketId, Refusal, Instant)>,
+    pub dropped: Vec<PacketId>,
     pub vat: BTreeMap<Flow, (SocketAddrV4, Option<SocketAddrV4>)>,
     pub kernel: BTreeMap<Flow, KernelFlow>,
     pub kernel_says: Vec<Translated>,
@@ -255,6 +256,7 @@ impl World {
             sequence: 0,
             released: Vec::new(),
             refused: Vec::new(),
+            dropped: Vec::new(),
             vat: BTreeMap::new(),
             kernel: BTreeMap::new(),
             kernel_says: Vec::new(),
@@ -382,6 +384,7 @@ impl World {
                     let now = self.now;
                     self.refused.extend(packets.into_iter().map(|packet| (packet, why, now)));
                 }
+                Output::Drop { packet } => self.dropped.push(packet),
                 Output::Watch { flow } => {
                     self.watched += 1;
                     let state = self.kernel.get(&flow).copied();
