@@ -9,3 +9,10 @@ pub mod question;
 pub mod answer;
 pub mod cache;
 pub mod reply;
+
+pub mod asking;
+pub mod received;
+pub mod flights;
+pub mod upstreams;
+
+pub mod announced;

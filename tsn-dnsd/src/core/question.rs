@@ -110,7 +110,8 @@ impl<'a> Question<'a> {
         }
         let dnssec_ok = edns.is_some_and(|edns: Edns| edns.dnssec_ok);
         let checking_disabled = u16_at(packet, 2)? & flag::CD != 0;
-        let bits = u8::from(dnssec_ok) | u8::from(checking_disabled) << 1;
+        let bits = [(dnssec_ok, DNSSEC_OK), (checking_disabled, CHECKING_DISABLED)];
+        let bits = bits.into_iter().filter_map(|(set, bit)| set.then_some(bit)).sum();
         let key = Key::new(packet.get(HEADER..name_end + 2)?, class, bits)?;
         (at == packet.len()).then_some(Self { packet, name_end, key, edns })
     }
@@ -206,6 +207,9 @@ pub struct Key {
     length: u16,
 }
 
+const DNSSEC_OK: u8 = 1;
+const CHECKING_DISABLED: u8 = 2;
+
 impl Key {
     /// Name, type, class and bits.
     const MAX: usize = NAME_MAX + 5;
@@ -241,6 +245,30 @@ impl Key {
     /// The name in lower case, uncompressed.
     pub fn name(&self) -> &[u8] {
         self.as_slice().get(..usize::from(self.length).saturating_sub(5)).unwrap_or_default()
+    }
+
+    /// The question: name in lower case, type, class.
+    pub fn question(&self) -> &[u8] {
+        self.as_slice().get(..usize::from(self.length).saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The type asked for.
+    pub fn qtype(&self) -> Rtype {
+        Rtype::from_int(super::wire::u16_at(self.as_slice(), self.name().len()).unwrap_or(0))
+    }
+
+    /// Whether signatures are wanted (DO).
+    pub fn dnssec_ok(&self) -> bool {
+        self.bits() & DNSSEC_OK != 0
+    }
+
+    /// Whether the upstream server is not to validate (CD).
+    pub fn checking_disabled(&self) -> bool {
+        self.bits() & CHECKING_DISABLED != 0
+    }
+
+    fn bits(&self) -> u8 {
+        self.as_slice().last().copied().unwrap_or(0)
     }
 
     /// The name as text in lower case, without the final dot, if it is made of letters, digits, `-` and `_`.

@@ -1,0 +1,192 @@
+//! Which upstream servers to ask in which order, and how long to wait for each: a memory of how they did.
+//!
+//! The first server of the list that works is asked first. One that does not answer in time is not given up: the next
+//! one is asked beside it, and the first good answer counts. A server that failed repeatedly stands at the end of the
+//! order for a while.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::asking::Manner;
+
+/// Servers of the list that are used.
+pub const SERVERS_MAX: usize = 8;
+/// Failures in a row after which a server stands back.
+const FAILURES_MAX: u32 = 2;
+/// How long it stands back first, and at most.
+const BACK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// Patience with a server of which nothing is known.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// Bounds of the patience with a known one.
+const PATIENCE_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(800));
+/// Patience in mean round trips.
+const ROUND_TRIPS: u32 = 4;
+
+/// One server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Mean time of its answers.
+    pub round_trip: Option<Duration>,
+    /// Failures since its last answer.
+    pub failures: u32,
+    /// Until when it is asked after all others.
+    pub back_until: Option<Instant>,
+    /// How it is asked.
+    pub manner: Manner,
+}
+
+impl Server {
+    fn new(address: SocketAddr) -> Self {
+        let manner = Manner { random_case: true, edns: true };
+        Self { address, round_trip: None, failures: 0, back_until: None, manner }
+    }
+
+    /// How long to wait for it before the next server is asked beside it.
+    pub fn patience(&self) -> Duration {
+        let known = self.round_trip.map(|mean| (mean * ROUND_TRIPS).clamp(PATIENCE_RANGE.0, PATIENCE_RANGE.1));
+        known.unwrap_or(PATIENCE)
+    }
+
+    /// Whether it stands back now.
+    pub fn is_back(&self, now: Instant) -> bool {
+        self.back_until.is_some_and(|until| now < until)
+    }
+}
+
+/// All servers, in the order of the configuration.
+#[derive(Debug, Default)]
+pub struct Upstreams {
+    servers: Vec<Server>,
+}
+
+impl Upstreams {
+    /// These servers, of which nothing is known.
+    pub fn new(addresses: &[SocketAddr]) -> Self {
+        let mut upstreams = Self::default();
+        upstreams.replace(addresses);
+        upstreams
+    }
+
+    /// Takes another list; what is known of servers that stay is kept.
+    pub fn replace(&mut self, addresses: &[SocketAddr]) {
+        let mut servers: Vec<Server> = Vec::new();
+        for address in addresses {
+            if servers.len() < SERVERS_MAX && !servers.iter().any(|server| server.address == *address) {
+                let known = self.servers.iter().find(|server| server.address == *address);
+                servers.push(known.cloned().unwrap_or_else(|| Server::new(*address)));
+            }
+        }
+        self.servers = servers;
+    }
+
+    /// The servers.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// The server at an address.
+    pub fn find(&self, address: SocketAddr) -> Option<&Server> {
+        self.servers.iter().find(|server| server.address == address)
+    }
+
+    /// Whom to ask, first one first.
+    pub fn order(&self, now: Instant) -> Vec<SocketAddr> {
+        let mut order: Vec<_> = self.servers.iter().collect();
+        order.sort_by_key(|server| server.is_back(now));
+        order.into_iter().map(|server| server.address).collect()
+    }
+
+    /// It answered after this time.
+    pub fn handle_answer(&mut self, address: SocketAddr, after: Duration) {
+        self.change(address, |server| {
+            server.failures = 0;
+            server.back_until = None;
+            let mean = server.round_trip.map_or(after, |mean| (mean * 7 + after) / 8);
+            server.round_trip = Some(mean);
+        });
+    }
+
+    /// It did not answer, or could not help.
+    pub fn handle_failure(&mut self, address: SocketAddr, now: Instant) {
+        self.change(address, |server| {
+            server.failures = server.failures.saturating_add(1);
+            if server.failures >= FAILURES_MAX {
+                let doublings = server.failures.saturating_sub(FAILURES_MAX).min(5);
+                server.back_until = Some(now + BACK.0.saturating_mul(1 << doublings).min(BACK.1));
+            }
+        });
+    }
+
+    /// It does not understand this way of being asked.
+    pub fn handle_manner(&mut self, address: SocketAddr, manner: Manner) {
+        self.change(address, |server| server.manner = manner);
+    }
+
+    fn change(&mut self, address: SocketAddr, change: impl FnOnce(&mut Server)) {
+        if let Some(server) = self.servers.iter_mut().find(|server| server.address == address) {
+            change(server);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, last], 53))
+    }
+
+    #[test]
+    fn the_first_server_that_works_comes_first() {
+        let now = Instant::now();
+        let mut upstreams = Upstreams::new(&[address(1), address(2), address(3)]);
+        assert_eq!(upstreams.order(now), [address(1), address(2), address(3)]);
+        upstreams.handle_failure(address(1), now);
+        assert_eq!(upstreams.order(now)[0], address(1));
+        upstreams.handle_failure(address(1), now);
+        assert_eq!(upstreams.order(now), [address(2), address(3), address(1)]);
+        assert_eq!(upstreams.order(now + Duration::from_secs(3))[0], address(1));
+        upstreams.handle_answer(address(1), Duration::from_millis(10));
+        assert_eq!(upstreams.order(now)[0], address(1));
+    }
+
+    #[test]
+    fn a_dead_server_is_tried_less_and_less_but_never_given_up() {
+        let start = Instant::now();
+        let mut upstreams = Upstreams::new(&[address(1), address(2)]);
+        for _ in 0..100 {
+            upstreams.handle_failure(address(1), start);
+        }
+        let back = |after| upstreams.servers()[0].is_back(start + Duration::from_secs(after));
+        assert!(back(59) && !back(60));
+    }
+
+    #[test]
+    fn patience_follows_the_mean_round_trip() {
+        let mut upstreams = Upstreams::new(&[address(1)]);
+        let patience = |upstreams: &Upstreams| upstreams.servers()[0].patience().as_millis();
+        assert_eq!(patience(&upstreams), 400);
+        upstreams.handle_answer(address(1), Duration::from_millis(1));
+        assert_eq!(patience(&upstreams), 100);
+        for _ in 0..100 {
+            upstreams.handle_answer(address(1), Duration::from_millis(150));
+        }
+        assert!((560..=600).contains(&patience(&upstreams)));
+    }
+
+    #[test]
+    fn another_list_keeps_what_is_known() {
+        let mut upstreams = Upstreams::new(&[address(1), address(2)]);
+        upstreams.handle_answer(address(2), Duration::from_millis(30));
+        upstreams.replace(&[address(3), address(2), address(3)]);
+        assert_eq!(upstreams.order(Instant::now()), [address(3), address(2)]);
+        assert_eq!(upstreams.find(address(2)).unwrap().round_trip, Some(Duration::from_millis(30)));
+        upstreams.replace(&(0..20).map(address).collect::<Vec<_>>());
+        assert_eq!(upstreams.servers().len(), SERVERS_MAX);
+    }
+}
