@@ -106,7 +106,7 @@ need_root() {
 
 need_daemons() {
 	local daemon
-	for daemon in natf-routerd natf-endd; do
+	for daemon in natf-routerd natf-endd tsn-dnsd; do
 		[[ -x ${NATF_BIN:=${CARGO_TARGET_DIR:-$tests/../target}/release}/$daemon ]] || {
 			echo "not ok  $daemon is built (looked in $NATF_BIN; set NATF_BIN)"
 			exit 1
@@ -118,7 +118,7 @@ need_daemons() {
 show_logs() {
 	local directory log
 	directory=$(lab dir 2>/dev/null) || return 0
-	for log in "$directory"/*/{routerd,endd}.log; do
+	for log in "$directory"/*/{routerd,endd,dnsd}.log; do
 		[[ -s $log ]] || continue
 		echo "        --- ${log#"$directory"/}"
 		tail -n 25 "$log" | sed 's/^/        | /'
