@@ -6,7 +6,7 @@
 #   client ── inet ──┬── isp (tsn-dnsd)
 #   mallory's net    └── dns: named .54, a lying server .66
 . "$(dirname "$0")/lib.sh"
-need_daemons
+need_daemons natf-routerd tsn-dnsd
 
 asked() {
 	on client dig +tries=1 +time=6 @192.0.3.53 "$@"

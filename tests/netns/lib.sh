@@ -104,9 +104,11 @@ need_root() {
 	((EUID == 0)) || skip "network namespaces need root"
 }
 
+# need_daemons [PROGRAM...]: by default those of NAT-f.
 need_daemons() {
 	local daemon
-	for daemon in natf-routerd natf-endd tsn-dnsd; do
+	(($#)) || set -- natf-routerd natf-endd
+	for daemon; do
 		[[ -x ${NATF_BIN:=${CARGO_TARGET_DIR:-$tests/../target}/release}/$daemon ]] || {
 			echo "not ok  $daemon is built (looked in $NATF_BIN; set NATF_BIN)"
 			exit 1

@@ -6,7 +6,7 @@
 #   client ── inet ──┬── router1 (own web server) ──┬── alice, bob
 #                    └── isp (tsn-dnsd)             └── mallory
 . "$(dirname "$0")/lib.sh"
-need_daemons
+need_daemons natf-routerd tsn-dnsd
 
 web() {
 	on client curl -sS --max-time 5 "http://$1.home.example.net/"

@@ -6,7 +6,7 @@
 #   client ── inet ──┬── dns (named: dyn.example.net) ◀── update ── router1 ──┬── alice, bob
 #                    └── isp (tsn-dnsd)                                       └── mallory
 . "$(dirname "$0")/lib.sh"
-need_daemons
+need_daemons natf-routerd tsn-dnsd
 
 web() {
 	on client curl -sS --max-time 5 "http://$1.dyn.example.net/"

@@ -10,7 +10,7 @@
 #                       └── nat3 ─────┬── en3, pc3        two unmodified hosts with one public address
 #                                     '
 . "$(dirname "$0")/lib.sh"
-need_daemons
+need_daemons natf-routerd tsn-dnsd
 
 # web NODE NAME
 web() {
