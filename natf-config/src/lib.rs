@@ -1,8 +1,8 @@
 //! UCI configuration and key files of the natf daemons.
 //!
 //! ```text
-//! /etc/config/natf -> uci -> fields -> router, host, peer, end, home -> load -> RouterConfig, EndConfig
-//!                      ^                                                          (or every ConfigError)
+//! /etc/config/natf -> uci -> fields -> router, host, peer, ddns, end, home -> load -> RouterConfig, EndConfig
+//!                      ^                                                                (or every ConfigError)
 //!                      +-- editor (peer add, peer remove, enroll) -> atomic -> /etc/config/natf
 //! /etc/natf/keys <-> keys <-> enrol (natf://…, shown as text and QR)
 //! ```
@@ -16,6 +16,7 @@ mod name;
 mod service;
 mod until;
 
+mod ddns;
 mod end;
 mod home;
 mod host;
@@ -35,6 +36,7 @@ mod keys;
 #[cfg(test)]
 mod scratch;
 
+pub use ddns::DdnsRow;
 pub use dnsd::{
     ClientRow, DnsdConfig, Network, NetworkError, RecordName, RecordRow, ServerSettings, TsigAlgorithm,
     TsigKeyRow, TsnRouterRow, Without, ZoneRow, load_dnsd, parse_dnsd,

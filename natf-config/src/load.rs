@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::ddns::DdnsRow;
 use crate::end::EndSettings;
 use crate::error::{ConfigError, shown};
 use crate::fields::{Fields, Report, nearest};
@@ -16,7 +17,7 @@ use crate::peer::PeerRow;
 use crate::router::RouterSettings;
 use crate::uci::{self, Section, UciFile};
 
-const KINDS: [&str; 5] = ["router", "host", "peer", "end", "home"];
+const KINDS: [&str; 6] = ["router", "host", "peer", "end", "home", "ddns"];
 
 /// What the router reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct RouterConfig {
     pub hosts: BTreeMap<PrivateHostName, HostRow>,
     /// The enrolled nodes by name; their ids differ.
     pub peers: BTreeMap<String, PeerRow>,
+    /// Where hosts register their names by themselves (T1).
+    pub ddns: Vec<DdnsRow>,
     /// The external node's part, for a router that plays it (N12).
     pub end: EndConfig,
     /// What is accepted, but hardly wanted.
@@ -82,6 +85,7 @@ impl Loader {
         let (config, report) = (&mut self.config, &mut self.report);
         match section.kind.as_str() {
             "router" => config.router = Some(RouterSettings::read(section, report)),
+            "ddns" => config.ddns.extend(DdnsRow::read(section, report)),
             "end" => config.end.end = Some(EndSettings::read(section, report)),
             "host" => {
                 if let Some(row) = HostRow::read(section, report)
@@ -231,6 +235,10 @@ config end 'end'
 	option silent 'release'
 	option quarantine '60'
 
+config ddns 'provider'
+	list server '192.0.2.54'
+	list zone 'Dyn.Example.net.'
+
 config home 'friend'
 	option domain 'friend.example.org'
 	option id '4711'
@@ -281,6 +289,9 @@ config home 'all'
             (end.resolver, end.silent, end.quarantine),
             (Resolver::None, Silent::Release, Duration::from_secs(60))
         );
+        let ddns = &config.ddns[0];
+        assert_eq!((ddns.servers.as_slice(), ddns.enabled), (&[Ipv4Addr::new(192, 0, 2, 54)][..], true));
+        assert_eq!(ddns.zones[0].as_str(), "dyn.example.net");
         let friend = &config.end.homes["friend"];
         assert_eq!(
             (friend.domain.to_string().as_str(), friend.id.unwrap().get()),
@@ -368,6 +379,10 @@ config home 'all'
             ("peer 'a'", "id 0", "use a number from 1 to 65535"),
             ("peer 'a'\noption id 1", "role admin", "use node, tsn or sip"),
             ("peer 'a'\noption id 1", "host 'a..b'", "use labels"),
+            ("router", "guide_lifetime 1", "use a number from 2 to 600"),
+            ("router", "max_guide 65537", "use a number from 0 to 65536"),
+            ("ddns 'a'\nlist zone dyn.example.net", "server dns", "use the IPv4 address of a DNS server"),
+            ("ddns 'a'\nlist server 192.0.2.53", "zone a..b", "use a domain name"),
             ("home 'a'", "domain '*.net'", "use a domain name such as home.example.net, or *"),
         ] {
             let error = error(&format!("config {section}\noption {option}\n"));
@@ -389,7 +404,7 @@ config home 'all'
             "3: router (without a name): option queue 'x' is not accepted; use a number from 0 to 65535",
             "4: host (without a name): the host has no name; use config host 'NAME' or option name 'NAME'",
             "5: host (without a name): option ip '1' is not accepted; use the host's IPv4 address",
-            "6: hots 'b': the section type hots is unknown; did you mean host? (accepted: router, host, peer, end, home)",
+            "6: hots 'b': the section type hots is unknown; did you mean host? (accepted: router, host, peer, end, home, ddns)",
             "7: config: too many words",
             "8: home 'h': option domain is missing; use a domain name",
         ];
@@ -449,6 +464,10 @@ config home 'all'
                 "1: peer 'anyone': 'anyone' means the nodes without a key; use another name",
             ),
             ("config peer a\n", "1: peer 'a': option id is missing; use a number from 1 to 65535"),
+            (
+                "config ddns a\nlist zone x.y\n",
+                "1: ddns 'a': list server is missing; without it no name is ever learned",
+            ),
             (
                 "config home a\noption domain *\noption id 1\n",
                 "3: home 'a': a home for all names (domain '*') has no key; remove option id",

@@ -88,6 +88,8 @@ pub enum Transport<'a> {
         source_port: u16,
         /// Destination port.
         destination_port: u16,
+        /// Sequence number.
+        sequence: u32,
         /// Flags, see the `TCP_` constants.
         flags: u8,
         /// The segment's data.
@@ -218,7 +220,9 @@ fn parse_tcp(body: &[u8]) -> Result<Transport<'_>, ParseError> {
         return Err(ParseError::Length);
     }
     let payload = body.get(header..).ok_or(ParseError::Length)?;
-    Ok(Transport::Tcp { source_port: word(body, 0)?, destination_port: word(body, 2)?, flags, payload })
+    let [high, low] = [word(body, 4)?, word(body, 6)?].map(u32::from);
+    let (source_port, destination_port) = (word(body, 0)?, word(body, 2)?);
+    Ok(Transport::Tcp { source_port, destination_port, sequence: high << 16 | low, flags, payload })
 }
 
 /// Packets that are built one behind the other in one buffer, which is reused.
@@ -439,7 +443,13 @@ mod tests {
         let header = [0, 80, 0x1f, 0x90, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
         assert!(batch.push(TCP, A, B, |out| out.extend(header)));
         let view = Ipv4View::parse(batch.iter().next().unwrap()).unwrap();
-        let wanted = Transport::Tcp { source_port: 80, destination_port: 8080, flags: TCP_SYN, payload: &[] };
+        let wanted = Transport::Tcp {
+            source_port: 80,
+            destination_port: 8080,
+            sequence: 1,
+            flags: TCP_SYN,
+            payload: &[],
+        };
         assert_eq!((view.transport, view.protocol()), (wanted, TCP));
     }
 

@@ -14,5 +14,7 @@ pub mod output;
 pub mod peer;
 pub mod registration;
 pub mod registration_message;
+pub mod registration_seen;
+pub mod registration_stream;
 pub mod router;
 mod upkeep;

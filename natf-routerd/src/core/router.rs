@@ -27,6 +27,7 @@ use super::{
     output::{Arrival, Await, Entry, FirstFlow, FirstPacket, Handled, Now, Output, Shown},
     peer::{Peers, Role},
     registration::Registrations,
+    registration_stream::Connections,
 };
 
 /// How often another port is tried where the kernel says that somebody has it.
@@ -106,6 +107,7 @@ pub struct Router {
     pub(super) waiting: BTreeMap<MappingId, Waiting>,
     pub(super) guide: Guide,
     pub(super) registrations: Registrations,
+    pub(super) connections: Connections,
     pub(super) domain: Option<Box<str>>,
     ports: PortCursor,
     cookies: CookieJar,
@@ -133,6 +135,7 @@ impl Router {
             waiting: BTreeMap::new(),
             guide: Guide::default(),
             registrations: Registrations::default(),
+            connections: Connections::default(),
             domain: None,
             ports: ports(&limits, random.as_mut()),
             cookies: CookieJar::new(now.instant, random.as_mut()),

@@ -32,7 +32,9 @@ use super::{
     control,
     end_role::{self, EndRole},
     kernel::Kernel,
-    neighbours, ruleset,
+    neighbours,
+    registration::{QUEUE_OFFSET, Watcher},
+    ruleset,
     settings::Settings,
     state,
 };
@@ -94,6 +96,8 @@ pub struct Daemon {
     pub addresses: Vec<Ipv4Addr>,
     /// The external node that the router plays for its LAN (N12).
     pub end: EndRole,
+    /// Learns names from dynamic updates (T1), where the configuration says so.
+    watcher: Option<Watcher>,
     world: Addresses,
     ruleset: Ruleset,
     floors: state::Floors,
@@ -141,7 +145,8 @@ pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
 /// The queue is what every microsecond counts on; everything else runs as futures.
 impl Source for Daemon {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.kernel.queue().as_fd()]
+        let registrations = self.watcher.as_ref().map(|watcher| watcher.queue().as_fd());
+        [self.kernel.queue().as_fd()].into_iter().chain(registrations).collect()
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -164,6 +169,10 @@ fn take_packets(daemon: &Shared) -> Result<(), Error> {
         }
     }
     daemon.kernel.let_pass();
+    let Daemon { watcher, kernel, router, .. } = &mut *daemon;
+    if let Some(watcher) = watcher {
+        watcher.take_packets(now(), kernel.inside(), router)?;
+    }
     Ok(())
 }
 
@@ -232,6 +241,7 @@ impl Daemon {
             started,
             addresses,
             end,
+            watcher: None,
             world,
             ruleset,
             floors,
@@ -254,6 +264,8 @@ impl Daemon {
         self.settings = settings;
         self.end.configure(self.settings.end.take());
         let peers = std::mem::take(&mut self.settings.peers);
+        self.router.set_ddns(self.settings.ddns.clone());
+        self.watch_registrations();
         self.router.set_domain(self.settings.router.domain.as_ref().map(|domain| domain.as_str()));
         self.router.handle_config(now(), limits, access, peers, &self.floors);
         self.router.handle_neighbours(
@@ -262,6 +274,19 @@ impl Daemon {
         );
         self.carry_out();
         Ok(())
+    }
+
+    /// Opens the queue of registrations where there is anything to learn from; it is not worth failing for.
+    fn watch_registrations(&mut self) {
+        let wanted = self.settings.rules().watches_registrations();
+        if !wanted {
+            self.watcher = None;
+        } else if self.watcher.is_none() {
+            match Watcher::open(self.queue.saturating_add(QUEUE_OFFSET)) {
+                Ok(watcher) => self.watcher = Some(watcher),
+                Err(error) => log::error!("{error}; no name is learned from dynamic updates (config ddns)"),
+            }
+        }
     }
 
     /// Finds the mappings that a former run left in the kernel.
@@ -392,6 +417,10 @@ fn outside_address(local: &[LocalAddress], devices: &[String]) -> Option<Ipv4Add
 fn write_table(ruleset: &mut Ruleset, rules: &ruleset::Rules, queue: u16) -> Result<(), Error> {
     ruleset.apply_script(ruleset::TABLE, &ruleset::render(rules))?;
     ruleset.write_queue_rule(ruleset::TABLE, ruleset::QUEUE_CHAIN, queue)?;
+    if rules.watches_registrations() {
+        let queue = queue.saturating_add(QUEUE_OFFSET);
+        ruleset.write_queue_rule(ruleset::TABLE, ruleset::REGISTRATION_CHAIN, queue)?;
+    }
     Ok(())
 }
 

@@ -111,6 +111,11 @@ impl Kernel {
         std::mem::take(&mut self.reservations)
     }
 
+    /// Which interfaces are the LAN's, by index.
+    pub fn inside(&self) -> &[u32] {
+        &self.inside
+    }
+
     /// Takes the packets that wait, at most one batch, through the core; returns how many there were.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ pub mod daemon;
 pub mod end_role;
 pub mod kernel;
 pub mod neighbours;
+pub mod registration;
 pub mod ruleset;
 pub mod settings;
 pub mod state;

@@ -4,7 +4,7 @@
 //! (N14), keeps our answers from being taken for invalid packets, and holds the one nat chain without which the
 //! kernel would not translate anything on a router that has no other.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _, net::Ipv4Addr};
 
 use crate::core::guide_passing::PASSING_LIMIT;
 
@@ -18,6 +18,8 @@ pub const AWAITING: &str = "awaiting";
 pub const GUIDE: &str = "guide";
 /// The set of UDP flows of such sources that are not caught any more.
 pub const PASSING: &str = "passing";
+/// The chain whose one rule shows registrations to this program (T1).
+pub const REGISTRATION_CHAIN: &str = "to_registration";
 /// The kernel removes what has timed out a little later.
 const SLACK: u32 = 2;
 /// The magic number at the start of every message, as nft reads it.
@@ -32,6 +34,8 @@ pub struct Rules {
     pub lan: Vec<String>,
     /// Most rows of the guide table.
     pub max_guide: u32,
+    /// Servers at which hosts of the LAN register their names.
+    pub ddns: BTreeSet<Ipv4Addr>,
 }
 
 /// The table in nft's own language, to be applied as it stands: it replaces a former one in the same transaction.
@@ -46,6 +50,7 @@ pub fn render(rules: &Rules) -> String {
     }
     let guide = guide_size(rules);
     let passing = PASSING_LIMIT * 2;
+    let registration = registration_rules(rules);
     let (at_home, home_address) = home_rules(&rules.lan);
     let _ = write!(
         text,
@@ -98,10 +103,48 @@ table ip {TABLE} {{
         type nat hook prerouting priority dstnat; policy accept;
         ct label 127 accept
     }}
-}}
+{registration}}}
 "
     );
     text
+}
+
+/// Dynamic updates (opcode 5, RFC 2136) and the answers to them on their way through the router, where the host's own
+/// address is still in them. Over TCP the opcode has no fixed place.
+fn registration_rules(rules: &Rules) -> String {
+    if !rules.watches_registrations() {
+        return String::new();
+    }
+    let servers = rules.ddns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (up, down) = (
+        format!("iifname {{ {} }} ip daddr {{ {servers} }}", quoted(&rules.lan)),
+        format!("oifname {{ {} }} ip saddr {{ {servers} }}", quoted(&rules.lan)),
+    );
+    format!(
+        "
+    chain {REGISTRATION_CHAIN} {{
+    }}
+
+    chain registration {{
+        type filter hook forward priority filter - 1; policy accept;
+        {up} udp dport 53 @th,80,8 & 0x78 == 0x28 goto {REGISTRATION_CHAIN}
+        {up} tcp dport 53 goto {REGISTRATION_CHAIN}
+        {down} udp sport 53 @th,80,8 & 0x78 == 0x28 goto {REGISTRATION_CHAIN}
+        {down} tcp sport 53 goto {REGISTRATION_CHAIN}
+    }}
+"
+    )
+}
+
+impl Rules {
+    /// Whether there is anything to learn from.
+    pub fn watches_registrations(&self) -> bool {
+        !self.ddns.is_empty() && !self.lan.is_empty()
+    }
+}
+
+fn quoted(devices: &[String]) -> String {
+    devices.iter().map(|device| format!("\"{device}\"")).collect::<Vec<_>>().join(", ")
 }
 
 fn guide_size(rules: &Rules) -> u32 {
@@ -114,7 +157,7 @@ fn home_rules(lan: &[String]) -> (String, String) {
     if lan.is_empty() {
         return (String::new(), String::new());
     }
-    let devices = lan.iter().map(|device| format!("\"{device}\"")).collect::<Vec<_>>().join(", ");
+    let devices = quoted(lan);
     (
         format!("\n        iifname {{ {devices} }} ip daddr @{GUIDE} goto guided"),
         format!("\n        iifname {{ {devices} }} fib daddr . iif type local accept"),
@@ -140,6 +183,15 @@ mod tests {
         assert_eq!(looks[0].trim(), "ip saddr @guide goto guided");
         assert!(looks[1].contains("iifname { \"br-lan\" } ip daddr @guide"));
         assert!(text.contains("size 20") && text.contains("fib daddr . iif type local accept"));
+    }
+
+    #[test]
+    fn t1_registrations_are_seen_only_where_servers_are_configured() {
+        let rules = Rules { lan: vec!["br-lan".into()], ..Rules::default() };
+        assert!(!render(&rules).contains("forward"));
+        let text = render(&Rules { ddns: [Ipv4Addr::new(192, 0, 2, 53)].into(), ..rules });
+        assert!(text.contains("iifname { \"br-lan\" } ip daddr { 192.0.2.53 } udp dport 53"));
+        assert!(text.contains("oifname { \"br-lan\" } ip saddr { 192.0.2.53 } tcp sport 53"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
     core::{
         access::{AccessTable, HostAddress, HostRow},
         peer::{PeerSetting, Role},
+        registration::Ddns,
         router::Limits,
     },
     error::Error,
@@ -28,6 +29,8 @@ pub struct Settings {
     pub access: AccessTable,
     /// The enrolled peers with their keys.
     pub peers: Vec<PeerSetting>,
+    /// Where hosts register their names by themselves (T1).
+    pub ddns: Vec<Ddns>,
     /// The external node that the router plays for its LAN (N12), if it does.
     pub end: Option<Wanted>,
 }
@@ -62,13 +65,16 @@ impl Settings {
         let peers = peers.map(|peer| peer_setting(peer, keys.as_ref())).collect::<Result<_, _>>()?;
         let rows =
             config.hosts.values().filter(|_| router.enabled).map(host_row).collect::<Result<_, _>>()?;
-        Ok(Self { limits, router, access: AccessTable::new(rows), peers, end })
+        let ddns =
+            config.ddns.iter().filter(|ddns| router.enabled && ddns.enabled).map(ddns_setting).collect();
+        Ok(Self { limits, router, access: AccessTable::new(rows), peers, ddns, end })
     }
 
     /// What the nftables table depends on.
     pub fn rules(&self) -> Rules {
         let RouterSettings { udp_port, lan, max_guide, .. } = &self.router;
-        Rules { udp_port: *udp_port, lan: lan.clone(), max_guide: *max_guide }
+        let ddns = self.ddns.iter().flat_map(|ddns| ddns.servers.iter().copied()).collect();
+        Rules { udp_port: *udp_port, lan: lan.clone(), max_guide: *max_guide, ddns }
     }
 }
 
@@ -126,6 +132,11 @@ fn host_row(row: &natf_config::HostRow) -> Result<(HostName, HostRow), Error> {
 
 fn host_name(name: &str) -> Result<HostName, Error> {
     name.parse().map_err(|error| Error::Refused(format!("host '{name}': {error}")))
+}
+
+fn ddns_setting(row: &natf_config::DdnsRow) -> Ddns {
+    let zones = row.zones.iter().map(|zone| zone.as_str().into()).collect();
+    Ddns { servers: row.servers.clone(), zones }
 }
 
 fn peer_setting(peer: &natf_config::PeerRow, keys: Option<&KeyFile>) -> Result<PeerSetting, Error> {

@@ -1,7 +1,8 @@
-//! `natf-bench`: asks a NAT-f router for mappings as fast as it answers, and opens TCP connections, and says in one
+//! `natf-bench`: asks a NAT-f router for mappings as fast as it answers, announces clients to it, opens TCP connections, and says in one
 //! line of JSON how long that took. `natf.py` beside it builds the namespaces and calls this.
 
 mod connect;
+mod notify;
 mod requests;
 
 use std::{error::Error, net::SocketAddrV4};
@@ -9,6 +10,8 @@ use std::{error::Error, net::SocketAddrV4};
 type Outcome = Result<(), Box<dyn Error>>;
 
 const USAGE: &str = "usage: natf-bench rate|latency ROUTER SOURCE KEY-HEX KEY-ID COUNT FIRST-FLOW
+       natf-bench notify ROUTER SOURCE KEY-HEX KEY-ID NAME ORIGIN
+       natf-bench notify-rate ROUTER SOURCE KEY-HEX KEY-ID NAME COUNT
        natf-bench connect ADDRESS:PORT ADDRESS:PORT COUNT
        natf-bench accept ADDRESS:PORT";
 
@@ -18,12 +21,24 @@ fn main() -> Outcome {
     match words.as_slice() {
         ["rate", settings @ ..] => requests::rate(&requests::Settings::parse(settings).ok_or(USAGE)?),
         ["latency", settings @ ..] => requests::latency(&requests::Settings::parse(settings).ok_or(USAGE)?),
+        ["notify", router, source, key, id, name, origin] => {
+            notify::once(&parse([router, source, key, id, "1"])?, name, origin)
+        }
+        ["notify-rate", router, source, key, id, name, count] => {
+            notify::rate(&parse([router, source, key, id, count])?, name)
+        }
         ["connect", one, other, count] => {
             connect::compare(one.parse::<SocketAddrV4>()?, other.parse()?, count.parse()?)
         }
         ["accept", at] => connect::accept(at.parse()?),
         _ => Err(USAGE.into()),
     }
+}
+
+/// `ROUTER SOURCE KEY-HEX KEY-ID COUNT`
+fn parse(words: [&str; 5]) -> Result<requests::Settings, Box<dyn Error>> {
+    let [router, source, key, id, count] = words;
+    Ok(requests::Settings::parse(&[router, source, key, id, count, "0"]).ok_or(USAGE)?)
 }
 
 /// Median of microseconds; 0 where there is none.

@@ -19,15 +19,19 @@ use serde_json::json;
 use crate::{Outcome, median};
 
 /// Requests that are under way at once when the rate is measured.
-const WINDOW: usize = 64;
+pub const WINDOW: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whom to ask, as whom, for how many flows.
 pub struct Settings {
-    router: Ipv4Addr,
-    source: Ipv4Addr,
-    keys: PeerKeys,
-    count: u32,
+    /// The router's address.
+    pub router: Ipv4Addr,
+    /// Our own.
+    pub source: Ipv4Addr,
+    /// As whom.
+    pub keys: PeerKeys,
+    /// How many messages.
+    pub count: u32,
     first: u32,
 }
 
@@ -66,10 +70,17 @@ impl Settings {
         self.keys.seal(Direction::ToRouter, Kind::MappingRequest, counter, &body, &mut Nonces(counter))
     }
 
-    fn requests(&self) -> Vec<Message> {
+    /// The counter of the first message: it rises from run to run.
+    pub fn first_counter(&self) -> u64 {
         let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
-        let start = u64::try_from(micros).unwrap_or(0) << 4;
-        (0..self.count).zip(start..).map(|(at, counter)| self.request(self.first + at, counter)).collect()
+        u64::try_from(micros).unwrap_or(0) << 4
+    }
+
+    fn requests(&self) -> Vec<Message> {
+        (0..self.count)
+            .zip(self.first_counter()..)
+            .map(|(at, counter)| self.request(self.first + at, counter))
+            .collect()
     }
 
     fn is_grant(&self, payload: &[u8]) -> bool {
@@ -82,7 +93,7 @@ impl Settings {
 }
 
 /// Nonces of a benchmark: unlike, not secret.
-struct Nonces(u64);
+pub struct Nonces(pub u64);
 
 impl Random for Nonces {
     fn fill(&mut self, bytes: &mut [u8]) {
@@ -129,7 +140,8 @@ pub fn rate(settings: &Settings) -> Outcome {
     Ok(())
 }
 
-fn per_second(count: usize, seconds: f64) -> f64 {
+/// A rate.
+pub fn per_second(count: usize, seconds: f64) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(0)) / seconds.max(1e-9)
 }
 
