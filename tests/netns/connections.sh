@@ -145,6 +145,36 @@ print(answers, senders)
 sys.exit(answers != list(range(count)) or senders != {there})' "$1" "${2:-0}"
 }
 
+# udp_flood COUNT PROCESS: while the process is stopped, a new socket with a large buffer sends more than can be held.
+# Prints how many come back, in order or not, and whether the socket heard of an error.
+udp_flood() {
+	on en /usr/bin/python3 -c '
+import os, signal, socket, sys, time
+count, daemon = int(sys.argv[1]), int(sys.argv[2])
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.setsockopt(socket.SOL_SOCKET, 32, 1 << 22)
+client.setsockopt(socket.SOL_SOCKET, 33, 1 << 22)
+client.connect((socket.gethostbyname("alice.home.example.net"), 7))
+client.settimeout(1)
+os.kill(daemon, signal.SIGSTOP)
+answers, error = [], "no error"
+try:
+    for number in range(count):
+        client.send(b"%d" % number)
+        if number % 32 == 31:
+            time.sleep(0.003)
+finally:
+    os.kill(daemon, signal.SIGCONT)
+try:
+    while True:
+        answers.append(int(client.recv(100)))
+except TimeoutError:
+    pass
+except OSError as found:
+    error = type(found).__name__
+print(len(answers), "in order" if answers == list(range(len(answers))) else answers, error)' "$1" "$2"
+}
+
 # Streams of datagrams: the first ones are held, and the others come while these are let go. Prints how many streams
 # came back out of order; of a stream that a busy machine holds too long, some may be missing.
 disordered_streams() {
@@ -240,6 +270,9 @@ check "the web server sees the outside node's real address (N7)" last_visitor al
 
 check "UDP goes and comes back, from the virtual address (N9)" udp_client 1
 check "a burst of 20 datagrams, all held, arrives in order (N4)" udp_client 20 "$(lab pid routerd router1)"
+check "of 300 that come at 10,000 a second, the oldest 256 are held, in order, and nobody is told of an error (N4)" \
+	prints '^256 in order no error$' udp_flood 300 "$(lab pid routerd router1)"
+check "those dropped are counted" test "$(counter_of_end held_too_many_of_flow)" = 44
 disordered=$(disordered_streams 40)
 # One is allowed: between the last look at the queue and the end of queueing, a busy machine may leave the daemon waiting.
 check "of 40 streams whose first datagrams are held, $disordered come out of order (N4)" test "$disordered" -le 1
