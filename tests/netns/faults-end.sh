@@ -79,6 +79,19 @@ check "the connection that was idle meanwhile goes on" eventually 3 grep -q '^53
 exec 9>&-
 check "new connections work after the flush" eventually 3 prints "server of bob" web bob.home.example.net
 
+# --- the disk does not answer -----------------------------------------------------------------------
+# Whoever opens a pipe for writing waits for a reader.
+sleep 1
+on en mkfifo /var/lib/natf/relations.new
+check "a new name is answered while its state file cannot be written" prints '^240\.' address_of carol.home.example.net
+sleep 0.2
+check "and so are other names, meanwhile" prints '^240\.' on en dig +time=1 +tries=1 +short bob.home.example.net
+check "and connections" prints "server of bob" web bob.home.example.net
+on en timeout 2 cat /var/lib/natf/relations.new >"$dir/pipe"
+check "the new name was to be written at once" grep -q '"carol"' "$dir/pipe"
+on en rm /var/lib/natf/relations.new
+check "the state file is written once the disk answers again" eventually 14 on en grep -q '"carol"' /var/lib/natf/relations.json
+
 # --- the router does not answer ---------------------------------------------------------------------
 lab stop routerd router1
 check "a router whose natf-routerd is stopped is told from one without NAT-f: the connection is refused (N10)" \

@@ -83,6 +83,7 @@ impl Node {
         let mut node =
             Self { engine, relations, kernel, routes, homes, rules, table_look, wake, woken, renamed };
         node.align_routes();
+        node.tell_renamed();
         Ok(node)
     }
 
@@ -95,6 +96,7 @@ impl Node {
     pub fn set_homes(&mut self, homes: Homes) {
         self.relations.assign_homes(&homes);
         self.homes = Rc::new(homes);
+        self.tell_renamed();
     }
 
     /// Writes the table for other devices or another prefix.
@@ -202,6 +204,17 @@ impl Node {
         self.renamed.1.clone()
     }
 
+    /// Has the names written.
+    pub fn tell_renamed(&self) {
+        // Where the channel is full, the writer is about to look anyway.
+        let _full = self.renamed.0.try_send(());
+    }
+
+    /// What is to be written of the names, and the generation that it is of.
+    pub fn names(&self) -> (u64, State) {
+        (self.relations.generation(), self.relations.state())
+    }
+
     /// Makes the loop look at the engine.
     pub fn wake(&self) {
         // Where the channel is full, the loop is about to look anyway.
@@ -228,7 +241,7 @@ impl Names for Node {
         let before = self.relations.generation();
         let address = self.relations.relate(ours.name, &ours.home, targets, ttl, now)?;
         if self.relations.generation() != before {
-            let _full = self.renamed.0.try_send(());
+            self.tell_renamed();
         }
         if let (Some(routes), Some(router)) = (&mut self.routes, targets.first()) {
             routes.align(address, *router);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   node loop (kernel, engine)     DNS proxy     addresses and routes changed ─▶ node
-//!   every two seconds: resolv.conf still ours? names to save?
+//!   every two seconds: resolv.conf still ours?     names came or went ─▶ state file
 //! ```
 
 use std::{
@@ -26,7 +26,7 @@ use super::{
     dns_proxy::{DnsProxy, ProxySettings},
     kernel::Errand,
     node::{self, Node, NodeSettings},
-    relation_file,
+    relation_file::RelationFile,
     resolver::{Mode, Paths, SystemResolver},
     ruleset::Rules,
     settings::Configured,
@@ -47,6 +47,8 @@ pub const QUEUE: u16 = 4451;
 const UPKEEP: Duration = Duration::from_secs(2);
 /// Names come in bursts; they are written no oftener than this.
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
+/// After a failed write the next one is tried so much later.
+const SAVE_RETRY: Duration = Duration::from_secs(10);
 /// Changes of the network come in bursts.
 const NETWORK_PAUSE: Duration = Duration::from_millis(200);
 /// How long a ping may take in all.
@@ -70,13 +72,12 @@ pub struct Service {
     pub proxy: DnsProxy,
     /// The servers behind it.
     pub upstreams: Rc<Upstreams>,
-    state_file: PathBuf,
+    file: RelationFile,
     is_gateway: bool,
     configured: RefCell<Configured>,
     resolver: RefCell<Option<SystemResolver>>,
     pings: RefCell<BTreeMap<u64, channel::Sender<PingReport>>>,
     next_ping: Cell<u64>,
-    saved: Cell<u64>,
     executor: LocalExecutor<'static>,
 }
 
@@ -91,7 +92,8 @@ impl Service {
             std::fs::create_dir_all(directory)
                 .map_err(Error::io(format!("cannot make {}", directory.display())))?;
         }
-        let state = relation_file::load(&state_file).unwrap_or_else(|error| {
+        let file = RelationFile::new(&state_file);
+        let state = file.load().unwrap_or_else(|error| {
             // Names get their addresses anew; applications that kept an old one look the name up again.
             log::warn!("{}", with_cause(&error));
             Default::default()
@@ -109,13 +111,12 @@ impl Service {
             node,
             proxy,
             upstreams,
-            state_file,
+            file,
             is_gateway,
             configured: RefCell::new(configured),
             resolver: RefCell::new(Some(resolver)),
             pings: RefCell::default(),
             next_ping: Cell::new(1),
-            saved: Cell::new(0),
             executor: LocalExecutor::new(),
         })
     }
@@ -190,11 +191,15 @@ impl Service {
 
     /// Gives everything back: the system's resolver, and what no live flow needs of the table and the routes.
     pub fn stop(&self) {
-        self.save();
         if let Some(Err(error)) = self.resolver.borrow_mut().take().map(SystemResolver::stop) {
             log::error!("{}", with_cause(&error));
         }
         self.node.borrow_mut().stop();
+        // Last, as it may have to wait for a disk.
+        let (generation, state) = self.node.borrow().names();
+        if let Err(error) = self.file.save(generation, &state) {
+            log::error!("{}", with_cause(&error));
+        }
     }
 
     /// Resolves a name as an application does and negotiates for it; the mapping ends at once.
@@ -274,12 +279,21 @@ impl Service {
         or(self.watch_resolver(), self.keep_names()).await
     }
 
-    /// A new name is written at once: after a crash its flows can only be known by it.
+    /// A new name is written at once: after a crash its flows can only be known by it. One thread writes at a time,
+    /// beside this one, as flash may take its time.
     async fn keep_names(&self) {
         let renamed = self.node.borrow().renamed();
         while renamed.recv().await.is_ok() {
-            self.save();
-            Timer::after(SAVE_PAUSE).await;
+            let (file, (generation, state)) = (self.file.clone(), self.node.borrow().names());
+            let pause = match smol::unblock(move || file.save(generation, &state)).await {
+                Ok(()) => SAVE_PAUSE,
+                Err(error) => {
+                    log::warn!("{}", with_cause(&error));
+                    self.node.borrow().tell_renamed();
+                    SAVE_RETRY
+                }
+            };
+            Timer::after(pause).await;
         }
     }
 
@@ -292,19 +306,6 @@ impl Service {
                 Some(Err(error)) => log::warn!("{}", with_cause(&error)),
                 _ => {}
             }
-            self.save();
-        }
-    }
-
-    /// Writes the names, if any came or went.
-    fn save(&self) {
-        let node = self.node.borrow();
-        let generation = node.relations.generation();
-        if self.saved.replace(generation) == generation {
-            return;
-        }
-        if let Err(error) = relation_file::save(&self.state_file, &node.relations.state()) {
-            log::warn!("{}", with_cause(&error));
         }
     }
 
