@@ -244,7 +244,7 @@ impl Engine {
         match result {
             Translated::Confirmed => {
                 let packets = std::mem::take(held);
-                entry.state = State::Live(Live { agreement, since: now, replied: false, restored: false });
+                entry.state = State::Live(Live::new(agreement, now, false));
                 self.held = self.held.saturating_sub(packets.len());
                 self.counters.released = self.counters.released.saturating_add(packets.len() as u64);
                 self.outputs.push_back(Output::Release { packets });

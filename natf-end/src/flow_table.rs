@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     net::{Ipv4Addr, SocketAddrV4},
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use natf_proto::{Cookie, EndRequest, MappingKind, MappingRequest, Transaction};
@@ -21,6 +21,9 @@ use crate::{
     negotiation::{Negotiation, Ping},
     outcome::Carrier,
 };
+
+/// The first pause between two SYNs, and what the kernel's whole seconds leave uncertain.
+const SYN_PATIENCE: Duration = Duration::from_secs(6);
 
 /// What was agreed with a router, or decided without one (N10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +66,31 @@ pub(crate) enum State {
 pub(crate) struct Live {
     pub agreement: Agreement,
     pub since: Instant,
+    /// When the kernel was going to forget the flow, at the first look and at the last.
+    pub expires: Option<(Instant, Instant)>,
     pub replied: bool,
     /// Found in the kernel after a restart: the transaction is unknown.
     pub restored: bool,
+}
+
+impl Live {
+    /// One that was released, or found, just now.
+    pub fn new(agreement: Agreement, now: Instant, is_restored: bool) -> Self {
+        Self { agreement, since: now, expires: None, replied: is_restored, restored: is_restored }
+    }
+
+    /// Takes what is left of the kernel's timeout, in whole seconds.
+    pub fn note_remaining(&mut self, now: Instant, remaining: Duration) {
+        let expires = now + remaining;
+        self.expires = Some((self.expires.map_or(expires, |(first, _)| first), expires));
+    }
+
+    /// Whether a SYN should have been repeated long ago. Every packet starts the kernel's timeout anew, so that this
+    /// tells when the last one was sent; the pauses between two of them double, beginning with 3 s at most.
+    pub fn is_given_up(&self, now: Instant) -> bool {
+        let sent = self.expires.map_or(Duration::ZERO, |(first, last)| last.saturating_duration_since(first));
+        now.saturating_duration_since(self.since) > 2 * sent + SYN_PATIENCE
+    }
 }
 
 /// One flow.

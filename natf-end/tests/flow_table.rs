@@ -64,6 +64,54 @@ fn n9_a_mapping_is_refreshed_while_no_answer_is_seen_and_not_longer() {
     assert!(world.counter("refreshed") <= refreshed + 1);
 }
 
+/// Runs until so many seconds after the start, in small steps; the kernel's entry lives for 120 s from the last of
+/// these packets on, as a SYN's does.
+fn run_with_packets_at(world: &mut World, flow: Flow, sent_at: &[u64], seconds: u64) {
+    while world.elapsed() < Duration::from_secs(seconds) {
+        let last = sent_at.iter().map(|at| Duration::from_secs(*at)).filter(|at| *at <= world.elapsed());
+        let expires = last.max().unwrap_or_default() + Duration::from_secs(120);
+        let remaining = Duration::from_secs(expires.saturating_sub(world.elapsed()).as_secs());
+        match remaining.is_zero() || world.forgotten.contains(&flow) {
+            true => world.kernel.remove(&flow),
+            false => world.kernel.insert(flow, KernelFlow { remaining, ..OPEN }),
+        };
+        world.run_ms(130);
+    }
+}
+
+#[test]
+fn n9_a_connect_that_was_given_up_is_ended_and_not_refreshed_for_two_minutes() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = connected(22, flow, OPEN);
+    run_with_packets_at(&mut world, flow, &[0, 1], 12);
+    assert_eq!((world.router().ended.len(), world.engine.flows().len()), (1, 0), "closed after two SYNs");
+    assert_eq!(world.forgotten, [flow], "another SYN would be led to a port that nobody maps");
+}
+
+#[test]
+fn n9_a_mapping_is_refreshed_between_the_repeats_of_a_syn_and_ended_after_the_last() {
+    for sent_at in [&[0, 1, 3, 7, 15, 31][..], &[0, 1, 2, 3, 4, 5, 7, 11, 19, 35], &[0, 3, 9, 21]] {
+        let flow = tcp(40_000, ALICE, 22);
+        let mut world = connected(23, flow, OPEN);
+        let last = *sent_at.last().unwrap();
+        run_with_packets_at(&mut world, flow, sent_at, 2 * last);
+        assert!(world.router().ended.is_empty(), "{sent_at:?}: the next repeat may come");
+        assert!(world.counter("refreshed") >= last - 2, "{sent_at:?}: every two seconds");
+        run_with_packets_at(&mut world, flow, sent_at, 3 * last + 10);
+        assert_eq!((world.router().ended.len(), world.engine.flows().len()), (1, 0), "{sent_at:?}");
+    }
+}
+
+#[test]
+fn n9_a_datagram_without_an_answer_keeps_its_mapping_while_the_kernel_knows_its_flow() {
+    let flow = udp(5000, ALICE, 53);
+    let mut world = connected(24, flow, OPEN);
+    run_with_packets_at(&mut world, flow, &[0], 110);
+    assert!(world.router().ended.is_empty(), "an answer may come late");
+    run_with_packets_at(&mut world, flow, &[0], 130);
+    assert_eq!((world.router().ended.len(), world.engine.flows().len()), (1, 0));
+}
+
 #[test]
 fn n9_refreshing_ends_when_tcp_gives_up() {
     let mut world = connected(4, tcp(40_000, ALICE, 22), OPEN);

@@ -210,6 +210,16 @@ strangers_get_nothing() {
 	on alice nft list counter ip seen strange | grep -q 'packets 0 '
 }
 
+# A connection to a port of alice that answers nothing; its program gives up after a second.
+give_up_connecting() {
+	on alice nft -f - <<<'table ip deaf { chain input { type filter hook input priority 0; tcp dport 4444 drop; }; }'
+	on en /usr/bin/python3 -c '
+import socket
+client = socket.socket()
+client.settimeout(1)
+client.connect(("alice.home.example.net", 4444))'
+}
+
 start_terminal() {
 	on alice setsid socat TCP-LISTEN:2222,fork,reuseaddr EXEC:cat </dev/null >/dev/null 2>&1 &
 	eventually 3 on alice sh -c 'ss -Hltn sport = :2222 | grep -q .'
@@ -288,7 +298,9 @@ check "a ping to a virtual address stays on the node" not on en ping -qc 1 -W 1 
 port=$(mappings 'row["mapped"].split(":")[1]' | sed -n 1p)
 check "nobody else can use a mapped port, nor another source port of the same node (N7)" strangers_get_nothing "$port"
 
+check "a connection that nobody answers is given up" not give_up_connecting
 check "the mappings of closed TCP connections end at the router (N9)" eventually 13 unmapped '192.168.1.1[01]:80 '
+check "so does that of the one given up, which nobody closed (N9)" eventually 10 unmapped ':4444 '
 check "and leave its connection tracking" prints '^$' on router1 sh -c 'conntrack -L -p tcp --orig-src 198.51.100.10 2>/dev/null | grep dport=80 || echo'
 check "the terminal's mapping is still there" mapped 'alice 192.168.1.10:2222 live'
 check "the terminal session answers after $((SECONDS - idle)) s of idleness (N9)" types last

@@ -37,7 +37,7 @@ impl Engine {
             let kind = Some(if mapped.ip().is_private() { MappingKind::Direct } else { MappingKind::Exact })
                 .filter(|_| home.keys.is_some() || mapped.port() != flow.destination.port());
             let agreement = Agreement { router, carrier: Carrier::Icmp, mapped, kind };
-            let live = Live { agreement, since: now, replied: true, restored: true };
+            let live = Live::new(agreement, now, true);
             self.role.retake_source(&flow, source);
             let entry = Entry::new(dial, home, Transaction(0), source, State::Live(live));
             self.flows.insert(flow, entry);

@@ -18,7 +18,7 @@ use crate::{
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// A mapping whose flow has no answer yet is refreshed this often: the router keeps it for a few seconds only.
 const REFRESH: Duration = Duration::from_secs(2);
-/// TCP gives a SYN up after about 127 s.
+/// TCP gives a SYN up after about 127 s, and mappings of one-way datagrams live on by themselves.
 const REFRESH_FOR: Duration = Duration::from_secs(130);
 /// How long the end of a TCP connection may go unnoticed.
 const TCP_LOOK: Duration = Duration::from_secs(10);
@@ -43,8 +43,14 @@ impl Engine {
             return self.end(now, *flow);
         };
         live.replied = kernel.replied;
+        live.note_remaining(now, kernel.remaining);
         let age = now.saturating_duration_since(live.since);
         let refreshes = !live.replied && !live.restored && live.agreement.is_kept_by_router();
+        if refreshes && flow.transport == Transport::Tcp && live.is_given_up(now) {
+            // A later SYN, if one comes all the same, negotiates anew rather than to go to a port that nobody maps.
+            self.outputs.push_back(Output::Forget { flow: *flow });
+            return self.end(now, *flow);
+        }
         if refreshes && age < REFRESH_FOR {
             let agreement = live.agreement;
             self.forget_exchanges(flow);
