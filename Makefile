@@ -4,7 +4,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns bench-natf bench-dns clean
+.PHONY: help build tools demo test test-units test-netns bench-natf bench-dns fuzz clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,9 @@ bench-natf: tools build ## measure NAT-f; figures also in target/bench/natf.json
 
 bench-dns: tools ## measure tsn-dnsd beside dnsmasq and unbound; figures also in target/bench/dns.json
 	tests/bench/dns.sh
+
+fuzz: ## fuzz every parser, guided by coverage; SECONDS for each target (600)
+	tests/fuzz/fuzz.sh $(or $(SECONDS),600)
 
 clean: ## remove what was built
 	$(CARGO) clean
