@@ -35,7 +35,7 @@ pub struct ZoneSetting {
 pub struct RecordSetting {
     /// Whose, as `www.home.example.net` or `*.home.example.net`.
     pub name: String,
-    /// A, AAAA, CNAME, TXT, MX, SRV, NS or PTR.
+    /// A, AAAA, CNAME and so on, see [`super::ZoneError::Type`].
     pub rtype: String,
     /// In the words of a zone file, without quotes.
     pub value: String,

@@ -12,7 +12,9 @@ pub enum ZoneError {
     #[error("zone '{0}' stands twice")]
     ZoneTwice(String),
     /// A record type that cannot be configured.
-    #[error("record '{name}' has type '{rtype}'; accepted are A, AAAA, CNAME, TXT, MX, SRV, NS and PTR")]
+    #[error(
+        "record '{name}' has type '{rtype}'; accepted are A, AAAA, CNAME, MX, TXT, SRV, PTR, NS, CAA, SSHFP, TLSA, SVCB and HTTPS"
+    )]
     Type {
         /// Whose record.
         name: String,
@@ -88,6 +90,12 @@ impl ValueError {
             Rtype::MX => "PREFERENCE NAME, as '10 mail.example.net'",
             Rtype::SRV => "PRIORITY WEIGHT PORT NAME, as '0 5 5060 sip.example.net'",
             Rtype::TXT => "a text of up to 4,000 octets",
+            Rtype::CAA => "FLAGS TAG VALUE, as '0 issue letsencrypt.org'",
+            Rtype::SSHFP => "ALGORITHM TYPE HEX, as ssh-keygen -r shows it",
+            Rtype::TLSA => "USAGE SELECTOR MATCHING HEX, as '3 1 1 0123…'",
+            Rtype::SVCB | Rtype::HTTPS => {
+                "PRIORITY NAME and alpn=, port=, ipv4hint=, ipv6hint=, no-default-alpn, as '1 . alpn=h2,h3'"
+            }
             _ => "a domain name",
         };
         Self { value: value.chars().take(80).collect(), rtype, accepted }

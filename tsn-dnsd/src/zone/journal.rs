@@ -23,6 +23,7 @@ use super::{
     name::{Path, Shown},
     rdata::{Rdata, name_from_text},
     records::{Record, Records},
+    value::octets,
 };
 
 /// The first words of a file.
@@ -154,7 +155,7 @@ fn read_line(line: &str) -> Option<Line> {
     let mut words = line.split(' ');
     let (owner, ttl, class, rtype) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let (generic, length, data) = (words.next()?, words.next()?, words.next()?);
-    let rdata = octets(data).filter(|rdata| length.parse() == Ok(rdata.len()))?;
+    let rdata = octets(&[data]).filter(|rdata| length.parse() == Ok(rdata.len()))?;
     let rtype = rtype.parse().ok()?;
     let rdata = Rdata::parse(rtype, &rdata).filter(|_| class == "IN" && generic == "\\#")?.into_octets();
     Some(Line::Record { path: path(owner)?, rtype, ttl: ttl.parse().ok()?, rdata })
@@ -162,10 +163,4 @@ fn read_line(line: &str) -> Option<Line> {
 
 fn path(text: &str) -> Option<Box<[u8]>> {
     Some(Path::of(&name_from_text(text)?)?.as_slice().into())
-}
-
-fn octets(hex: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
-    let pairs = digits.filter(|digits| digits.len().is_multiple_of(2))?;
-    pairs.chunks_exact(2).map(|pair| u8::try_from(pair.first()? * 16 + pair.last()?).ok()).collect()
 }

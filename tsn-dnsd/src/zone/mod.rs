@@ -23,6 +23,7 @@ mod state;
 mod tree;
 mod tsig;
 mod update;
+mod value;
 mod zones;
 
 pub use answer::Answer;

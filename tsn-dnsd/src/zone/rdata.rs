@@ -3,8 +3,6 @@
 //! The shape of a type says where names stand in its data. Types without a shape are taken as they are (RFC 3597);
 //! types that stand for a service which is not offered (signed zones, DNAME) or are obsolete are not taken at all.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use domain::{
     base::{
         ParsedName, Rtype,
@@ -14,8 +12,6 @@ use domain::{
     },
     dep::octseq::{Octets, Parser},
 };
-
-use super::error::ValueError;
 
 /// The longest record data that is stored; the answer with it still fits any message.
 pub(super) const RDATA_MAX: usize = 4096;
@@ -138,22 +134,6 @@ impl Rdata {
         (parser.remaining() == 0 && rdata.octets == octets).then_some(rdata)
     }
 
-    /// Reads the value of a configured record: an address, a name, a text.
-    pub(super) fn from_text(rtype: Rtype, value: &str) -> Result<Self, ValueError> {
-        let words: Vec<&str> = value.split_whitespace().collect();
-        let octets = match (rtype, words.as_slice()) {
-            (Rtype::A, [address]) => address.parse::<Ipv4Addr>().ok().map(|a| a.octets().to_vec()),
-            (Rtype::AAAA, [address]) => address.parse::<Ipv6Addr>().ok().map(|a| a.octets().to_vec()),
-            (Rtype::CNAME | Rtype::NS | Rtype::PTR, [name]) => with_name(&[], name),
-            (Rtype::MX, [preference, name]) => with_name(&[preference], name),
-            (Rtype::SRV, [priority, weight, port, name]) => with_name(&[priority, weight, port], name),
-            (Rtype::TXT, _) => Some(character_strings(value)),
-            _ => None,
-        };
-        let octets = octets.filter(|octets| octets.len() <= RDATA_MAX);
-        octets.map(|octets| Self { rtype, octets }).ok_or_else(|| ValueError::new(rtype, value))
-    }
-
     /// The octets, without compression.
     pub(super) fn into_octets(self) -> Vec<u8> {
         self.octets
@@ -200,31 +180,7 @@ fn take<Octs: Octets + ?Sized>(
     Ok(())
 }
 
-fn with_name(numbers: &[&str], name: &str) -> Option<Vec<u8>> {
-    let mut octets = Vec::new();
-    for number in numbers {
-        octets.extend(number.parse::<u16>().ok()?.to_be_bytes());
-    }
-    octets.extend_from_slice(name_from_text(name)?.as_slice());
-    Some(octets)
-}
-
 /// The name that a text stands for, with or without a final dot.
 pub(super) fn name_from_text(text: &str) -> Option<Name<Vec<u8>>> {
     Name::vec_from_str(text).ok().filter(|_| !text.is_empty())
-}
-
-/// A text as one character string, or several if it is longer than one can be.
-fn character_strings(text: &str) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(text.len() + 1);
-    let mut push = |part: &[u8]| {
-        // `chunks(255)` keeps the length within an octet.
-        octets.push(u8::try_from(part.len()).unwrap_or(u8::MAX));
-        octets.extend_from_slice(part);
-    };
-    if text.is_empty() {
-        push(&[]);
-    }
-    text.as_bytes().chunks(255).for_each(push);
-    octets
 }

@@ -9,22 +9,19 @@ use super::{
     counters::Counters,
     error::ZoneError,
     name::{Path, Shown, label_ends},
-    rdata::{Rdata, name_from_text},
+    rdata::name_from_text,
     records::{RECORDS_MAX, Record},
     seen::Seen,
     soa::Soa,
     tree::{Node, Tree},
     tsig::Keyring,
+    value,
 };
 
 /// Largest TTL (RFC 2181, 8).
 pub(super) const TTL_MAX: u32 = i32::MAX as u32;
 /// TTL of a name outside every zone when its record has none.
 const LOCAL_TTL: u32 = 60;
-/// The types that can be configured.
-const CONFIGURED: [Rtype; 8] =
-    [Rtype::A, Rtype::AAAA, Rtype::CNAME, Rtype::TXT, Rtype::MX, Rtype::SRV, Rtype::NS, Rtype::PTR];
-
 /// One zone.
 #[derive(Debug)]
 pub(super) struct Zone {
@@ -196,12 +193,11 @@ impl Zones {
         let owner = named(&setting.name)?;
         let unknown = || ZoneError::Type { name: setting.name.clone(), rtype: setting.rtype.clone() };
         let rtype: Rtype = setting.rtype.to_ascii_uppercase().parse().map_err(|_| unknown())?;
-        if !CONFIGURED.contains(&rtype) {
+        if !value::TYPES.contains(&rtype) {
             return Err(unknown());
         }
-        let rdata = Rdata::from_text(rtype, &setting.value)
-            .map_err(|source| ZoneError::Value { name: setting.name.clone(), source })?
-            .into_octets();
+        let rdata = value::read(rtype, &setting.value)
+            .map_err(|source| ZoneError::Value { name: setting.name.clone(), source })?;
         let path = path_of(&owner)?;
         let index = label_ends(&path).filter_map(|end| self.by_apex.get(path.get(..end)?)).last().copied();
         let zone = index.and_then(|index| self.zones.get_mut(index));
