@@ -33,6 +33,7 @@ const NO_HELPER: [i32; 2] = [95, 524];
 const FTP: u16 = 21;
 const AWAITING: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::AWAITING };
 const GUIDE: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::GUIDE };
+const ENDED: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::ENDED };
 const PASSING_SET: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::PASSING };
 const PASSING: Duration = Duration::from_secs(PASSING_SECONDS as u64);
 /// First half of our conntrack label: tells our entries from all others after a restart.
@@ -334,22 +335,32 @@ impl Kernel {
     }
 
     /// Deletes an entry, and with FTP's control connection its data connections, which the kernel would let run on.
+    ///
+    /// Where the mapping keeps the port, the host's next packet would pass the NAT with the very same translation and
+    /// the flow would go on: it is refused from before the deletion on.
     fn delete(&mut self, entry: &Entry) -> Result<(), KernelError> {
         let control = flow(entry);
+        let keeps_port = entry.mapped.port() == entry.inside.port();
         let mut flows = vec![control];
-        // Only a control connection that stood has data connections; the whole table is searched for them.
-        let stood = |found: &natf_kernel::conntrack::Entry| {
-            !matches!(
-                found.tcp_state,
-                None | Some(TcpState::None | TcpState::SynSent | TcpState::SynReceived)
-            )
-        };
-        if wants_helper(entry) && self.conntrack.get(&control)?.as_ref().is_some_and(stood) {
-            self.conntrack.dump(|found| {
-                if found.master == Some(control) {
-                    flows.push(found.original);
-                }
-            })?;
+        let mut refused = Vec::new();
+        if wants_helper(entry) || keeps_port {
+            let found = self.conntrack.get(&control)?;
+            refused.extend(found.as_ref().map(|found| found.reply));
+            // Only a control connection that stood has data connections; the whole table is searched for them.
+            if wants_helper(entry) && found.as_ref().is_some_and(has_stood) {
+                self.conntrack.dump(|found| {
+                    if found.master == Some(control) {
+                        flows.push(found.original);
+                        let by_host = found.original.source.ip() == entry.inside.ip();
+                        refused.push(if by_host { found.original } else { found.reply });
+                    }
+                })?;
+            }
+        }
+        if keeps_port {
+            let element = |flow: &Flow| Element { key: ended_key(flow), data: None, timeout: None };
+            let elements: Vec<_> = refused.iter().map(element).collect();
+            self.add(ENDED, &elements);
         }
         self.conntrack.delete_batch(&flows).map(drop)
     }
@@ -550,6 +561,21 @@ fn peer_of(label: &Label) -> Option<KeyId> {
 /// The set's key: who is awaited, by which protocol, and where.
 fn key(element: &Await) -> Concat {
     Concat::new().address(element.source).protocol(element.transport as u8).socket(element.mapped)
+}
+
+fn has_stood(found: &natf_kernel::conntrack::Entry) -> bool {
+    !matches!(found.tcp_state, None | Some(TcpState::None | TcpState::SynSent | TcpState::SynReceived))
+}
+
+/// The key of a flow whose next packets are refused.
+fn ended_key(flow: &Flow) -> Concat {
+    let Flow { proto, source, destination } = *flow;
+    Concat::new()
+        .address(*source.ip())
+        .protocol(proto)
+        .port(source.port())
+        .address(*destination.ip())
+        .port(destination.port())
 }
 
 /// The key of a flow that passes: only UDP flows do.

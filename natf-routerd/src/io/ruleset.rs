@@ -2,7 +2,8 @@
 //!
 //! It carries no data: mappings are conntrack entries. It catches mapping requests before conntrack and firewall
 //! (N14), keeps our answers from being taken for invalid packets, and holds the one nat chain without which the
-//! kernel would not translate anything on a router that has no other.
+//! kernel would not translate anything on a router that has no other. Announced flows keep their port, so that the next
+//! packet of the host would make the same translation anew when one is ended: such packets are refused.
 
 use std::{collections::BTreeSet, fmt::Write as _, net::Ipv4Addr};
 
@@ -18,8 +19,13 @@ pub const AWAITING: &str = "awaiting";
 pub const GUIDE: &str = "guide";
 /// The set of UDP flows of such sources that are not caught any more.
 pub const PASSING: &str = "passing";
+/// The set of flows that were ended here, as the host in the LAN would send their next packets.
+pub const ENDED: &str = "ended";
+/// A flow as any of its packets has it.
+const FLOW: &str = "ip saddr . meta l4proto . th sport . ip daddr . th dport";
 /// The chain whose one rule shows registrations to this program (T1).
 pub const REGISTRATION_CHAIN: &str = "to_registration";
+const ENDED_SIZE: u32 = 32_768;
 /// The kernel removes what has timed out a little later.
 const SLACK: u32 = 2;
 /// The magic number at the start of every message, as nft reads it.
@@ -75,6 +81,13 @@ table ip {TABLE} {{
         flags timeout
     }}
 
+    set {ENDED} {{
+        type ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service
+        size {ENDED_SIZE}
+        flags dynamic, timeout
+        timeout 10m
+    }}
+
     chain {QUEUE_CHAIN} {{
     }}
 
@@ -97,6 +110,17 @@ table ip {TABLE} {{
     chain answer {{
         type filter hook output priority raw - 1; policy accept;
         icmp type echo-reply {MAGIC} notrack{answer}
+    }}
+
+    chain end {{
+        type filter hook forward priority filter - 1; policy accept;
+        ct state new {FLOW} @{ENDED} goto ended
+    }}
+
+    chain ended {{
+        update @{ENDED} {{ {FLOW} }}
+        meta l4proto tcp reject with tcp reset
+        reject with icmp port-unreachable
     }}
 
     chain translate {{
@@ -188,7 +212,7 @@ mod tests {
     #[test]
     fn t1_registrations_are_seen_only_where_servers_are_configured() {
         let rules = Rules { lan: vec!["br-lan".into()], ..Rules::default() };
-        assert!(!render(&rules).contains("forward"));
+        assert!(!render(&rules).contains("dport 53"));
         let text = render(&Rules { ddns: [Ipv4Addr::new(192, 0, 2, 53)].into(), ..rules });
         assert!(text.contains("iifname { \"br-lan\" } ip daddr { 192.0.2.53 } udp dport 53"));
         assert!(text.contains("oifname { \"br-lan\" } ip saddr { 192.0.2.53 } tcp sport 53"));
