@@ -4,7 +4,7 @@
 //!  answer with addresses ─▶ announced name? ─ no ─▶ client
 //!                               │ yes
 //!                               ▼
-//!                           Announcer ─▶ Verdict::Send: address, short TTL
+//!                           Announcer ─▶ Verdict::Send: addresses, short TTL
 //!                                     └▶ Verdict::Refuse: no address, with the reason (RFC 8914)
 //! ```
 //!
@@ -37,8 +37,8 @@ pub struct Announcement {
 /// What becomes of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The router is ready, or its names are answered without.
-    Send,
+    /// The client may have these addresses.
+    Send(Vec<Ipv4Addr>),
     /// The client gets no address, but this extended error (RFC 8914) and these words.
     Refuse(u16, String),
 }

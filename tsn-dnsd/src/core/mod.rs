@@ -1,6 +1,7 @@
 //! The server's decisions, without I/O: time and chance come in as arguments, replies go out as bytes.
 
 pub mod counters;
+pub mod settings;
 pub mod wire;
 
 pub mod limit;
@@ -11,8 +12,10 @@ pub mod cache;
 pub mod reply;
 
 pub mod asking;
-pub mod received;
 pub mod flights;
+pub mod received;
 pub mod upstreams;
 
 pub mod announced;
+pub mod responder;
+pub mod server;
