@@ -6,7 +6,10 @@ use natf_proto::{HostName, KeyId, Reason, Transport};
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, now};
-use crate::core::access::{AccessTable, HostRow};
+use crate::core::{
+    access::{AccessTable, HostRow},
+    peer::Role,
+};
 
 /// The checks in the order in which the access control table makes them.
 const ORDER: [(Reason, &str); 6] = [
@@ -21,7 +24,7 @@ const ORDER: [(Reason, &str); 6] = [
 /// Explains what would become of a request for `name` and `service` (`tcp:22`) by `peer` (absent = anyone).
 pub fn explain(daemon: &Daemon, question: &Value) -> Value {
     let text = |key| question.get(key).and_then(Value::as_str);
-    let Some(host) = text("name").and_then(|name| short(name, daemon).parse::<HostName>().ok()) else {
+    let Some((host, learned)) = text("name").and_then(|name| resolve(name, daemon)) else {
         return json!({"error": "'why' needs the private name of a host, such as alice"});
     };
     let Some((transport, port)) = text("service").map_or(Some((Transport::Tcp, None)), service) else {
@@ -44,15 +47,34 @@ pub fn explain(daemon: &Daemon, question: &Value) -> Value {
         "peer": text("peer").unwrap_or("anyone"),
         "steps": steps(outcome, row, access),
         "allowed": outcome.is_ok(),
-        "because": outcome.map_or_else(|reason| reason.to_string(), |inside| format!("mapped to {inside}:{port}")),
+        "learned": learned,
+        "because": outcome.map_or_else(|reason| reason.to_string(), |inside| {
+            let what = if announces(daemon, peer) { "clients that it announces are led to" } else { "mapped to" };
+            format!("{what} {inside}:{port}")
+        }),
     })
 }
 
+/// The host that a name stands for, and whether that was learned from a dynamic update (T1).
 /// `alice.home.example.net` is `alice` where the home's domain is known.
-fn short<'a>(name: &'a str, daemon: &Daemon) -> &'a str {
-    let domain = daemon.settings.router.domain.as_ref();
-    let below = domain.and_then(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'));
-    below.unwrap_or(name)
+fn resolve(name: &str, daemon: &Daemon) -> Option<(HostName, bool)> {
+    let full: HostName = name.parse().ok()?;
+    let access = daemon.router.access();
+    let known = |host: &HostName| access.rows().any(|(name, _)| name == host);
+    let below = daemon.settings.router.domain.as_ref().and_then(|_| daemon.router.below_domain(&full));
+    let host = below.unwrap_or(full);
+    let learned = || daemon.router.learned_names(now().instant).find(|(name, ..)| **name == full);
+    match learned().filter(|_| !known(&host)) {
+        Some((_, learned, _)) => {
+            access.names_of(learned.address).next().map(|host| (*host, true)).or(Some((host, false)))
+        }
+        None => Some((host, false)),
+    }
+}
+
+/// Whether a peer is a TSN server.
+fn announces(daemon: &Daemon, peer: KeyId) -> bool {
+    daemon.router.peers().find(peer).is_some_and(|peer| peer.role == Role::Tsn)
 }
 
 fn service(text: &str) -> Option<(Transport, Option<u16>)> {
