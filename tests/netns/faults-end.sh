@@ -114,7 +114,7 @@ check "a bad configuration at a reload is named with file and line" eventually 2
 check "and changes nothing" prints "server of alice" web alice.home.example.net
 on en cp /etc/config/natf.good /etc/config/natf
 on en cp /etc/natf/keys /etc/natf/keys.good
-on en sed -i -E 's/^(home 4711 )./\1_/' /etc/natf/keys
+on en sed -i -E 's/^(home 4711 ).{10}/\1AAAAAAAAAA/' /etc/natf/keys
 kill -HUP "$(lab pid endd en)"
 sleep 0.3
 check "with a wrong key the connection is refused, and never goes to the router itself (N10, N15)" exits 7 web alice.home.example.net
