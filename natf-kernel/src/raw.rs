@@ -164,6 +164,24 @@ impl EchoSocket {
             .map_err(|e| KernelError::system(format!("send an echo request to {destination}"), "", e))
     }
 
+    /// Sends an echo request from an own address, by that one's route.
+    pub fn send_from(
+        &mut self,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        ident: u16,
+        sequence: u16,
+        payload: &[u8],
+    ) -> Result<(), KernelError> {
+        self.output.clear();
+        push_icmp_echo(&mut self.output, 8, ident, sequence, payload);
+        sys::send_from(self.fd.as_fd(), &self.output, source, SocketAddrV4::new(destination, 0))
+            .map(drop)
+            .map_err(|e| {
+                KernelError::system(format!("send an echo request from {source} to {destination}"), "", e)
+            })
+    }
+
     /// Receives an echo reply; none if none waits. What is malformed is counted and skipped.
     pub fn recv_from(&mut self) -> Result<Option<EchoReply<'_>>, KernelError> {
         let length = loop {
@@ -190,6 +208,18 @@ impl AsFd for EchoSocket {
     }
 }
 
+/// Sends a UDP datagram from an own address, by that one's route, and from the socket's port.
+pub fn send_datagram_from(
+    socket: BorrowedFd<'_>,
+    source: Ipv4Addr,
+    destination: SocketAddrV4,
+    payload: &[u8],
+) -> Result<(), KernelError> {
+    sys::send_from(socket, payload, source, destination)
+        .map(drop)
+        .map_err(|e| KernelError::system(format!("send a datagram from {source} to {destination}"), "", e))
+}
+
 fn is_reply(packet: Option<&[u8]>) -> bool {
     packet.is_some_and(|packet| parse_reply(packet).is_some())
 }
@@ -214,4 +244,25 @@ fn magic_filter(magic: [u8; 4]) -> [libc::sock_filter; 5] {
         step(RETURN, 0, 0, u32::MAX),
         step(RETURN, 0, 0, 0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_datagram_leaves_from_the_own_address_that_is_named() {
+        let (there, here) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("0.0.0.0:0").unwrap());
+        let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+        let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port(&there));
+        for source in [Ipv4Addr::new(127, 0, 0, 77), Ipv4Addr::LOCALHOST] {
+            send_datagram_from(here.as_fd(), source, to, b"hello").unwrap();
+            let (length, from) = there.recv_from(&mut [0; 9]).unwrap();
+            assert_eq!((length, from), (5, SocketAddrV4::new(source, port(&here)).into()));
+        }
+        let error = send_datagram_from(here.as_fd(), Ipv4Addr::new(192, 0, 2, 1), to, b"x").unwrap_err();
+        assert!(error.to_string().contains("192.0.2.1"), "{error}");
+    }
 }

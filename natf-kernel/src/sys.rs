@@ -114,6 +114,45 @@ pub(crate) fn send_to(fd: BorrowedFd<'_>, bytes: &[u8], destination: Ipv4Addr) -
     })
 }
 
+/// Sends one datagram to an IPv4 address from an own one (IP_PKTINFO), by that one's route; 0.0.0.0 leaves both to the
+/// kernel.
+pub(crate) fn send_from(
+    fd: BorrowedFd<'_>,
+    bytes: &[u8],
+    source: Ipv4Addr,
+    destination: SocketAddrV4,
+) -> io::Result<usize> {
+    /// Room for one control message, aligned as it is.
+    #[repr(C, align(8))]
+    struct Control([u8; 64]);
+    let mut control = Control([0; 64]);
+    let mut address = socket_address(destination);
+    // The kernel only reads from the vector of sendmsg(2), though its type is mutable.
+    let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: in_pktinfo consists of integers: all zeroes is a valid value.
+    let mut info: libc::in_pktinfo = unsafe { mem::zeroed() };
+    info.ipi_spec_dst.s_addr = u32::from_ne_bytes(source.octets());
+    // SAFETY: msghdr consists of integers and pointers: all zeroes (null) is a valid value.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_name = ptr::from_mut(&mut address).cast();
+    header.msg_namelen = length_of::<libc::sockaddr_in>();
+    header.msg_iov = &mut vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: the macro computes from numbers only; a header (16 bytes at most) and 12 bytes of data fit.
+    header.msg_controllen = unsafe { libc::CMSG_SPACE(length_of::<libc::in_pktinfo>()) } as _;
+    // SAFETY: the control memory is zeroed, aligned and has room for one header and an in_pktinfo, as computed above.
+    unsafe {
+        let message = libc::CMSG_FIRSTHDR(&header);
+        (*message).cmsg_level = libc::IPPROTO_IP;
+        (*message).cmsg_type = libc::IP_PKTINFO;
+        (*message).cmsg_len = libc::CMSG_LEN(length_of::<libc::in_pktinfo>()) as _;
+        libc::CMSG_DATA(message).cast::<libc::in_pktinfo>().write_unaligned(info);
+    }
+    // SAFETY: the header points to address, vector, bytes and control memory, which outlive the call.
+    check_size(unsafe { libc::sendmsg(fd.as_raw_fd(), &header, libc::MSG_NOSIGNAL) })
+}
+
 /// Binds an IPv4 socket.
 pub(crate) fn bind_ipv4(fd: BorrowedFd<'_>, address: SocketAddrV4) -> io::Result<()> {
     let address = socket_address(address);

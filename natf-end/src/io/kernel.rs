@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    os::fd::AsFd as _,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use natf_kernel::{
     elements::{Added, Concat, Element, Elements, SetName},
     packet::{Ipv4View, TCP_ACK, TCP_SYN, Transport as Packet},
     queue::{Losses, Queue, Verdict},
-    raw::EchoSocket,
+    raw::{EchoSocket, send_datagram_from},
     ruleset::Ruleset,
 };
 use natf_proto::{MAGIC, MESSAGE_LEN, Random, Transport};
@@ -301,9 +302,9 @@ impl Kernel {
     fn carry_out(&mut self, now: Instant, engine: &mut Engine) -> Result<(), Error> {
         while let Some(output) = engine.poll_output() {
             match output {
-                Output::Send { carrier, to, bytes, .. } => {
+                Output::Send { carrier, from, to, bytes } => {
                     self.measure(Step::NegotiationStart, engine);
-                    self.send(carrier, to, bytes.as_slice());
+                    self.send(carrier, from, to, bytes.as_slice());
                 }
                 Output::Translate { flow, to, source } => {
                     let result = self.translate(&flow, to, source);
@@ -359,17 +360,17 @@ impl Kernel {
         }
     }
 
-    fn send(&mut self, carrier: Carrier, to: Ipv4Addr, bytes: &[u8]) {
+    /// Sends a request from the address that its flow comes from, as the router maps it for whom it sees: with several
+    /// addresses or uplinks the kernel's own choice may be another one.
+    fn send(&mut self, carrier: Carrier, from: Ipv4Addr, to: Ipv4Addr, bytes: &[u8]) {
         let sent = match carrier {
             Carrier::Icmp => {
                 self.sequence = self.sequence.wrapping_add(1);
-                self.echo.send_to(to, self.ident, self.sequence, bytes).map_err(|error| error.to_string())
+                self.echo.send_from(from, to, self.ident, self.sequence, bytes)
             }
-            Carrier::Udp(port) => self
-                .udp
-                .send_to(bytes, SocketAddrV4::new(to, port))
-                .map(drop)
-                .map_err(|error| format!("send a request to {to}:{port}: {error}")),
+            Carrier::Udp(port) => {
+                send_datagram_from(self.udp.as_fd(), from, SocketAddrV4::new(to, port), bytes)
+            }
         };
         if let Err(error) = sent {
             // Without a route there is no answer either, and the flow is refused as silent.

@@ -286,7 +286,8 @@ impl Service {
         while renamed.recv().await.is_ok() {
             let (file, (generation, state)) = (self.file.clone(), self.node.borrow().names());
             let pause = match smol::unblock(move || file.save(generation, &state)).await {
-                Ok(()) => SAVE_PAUSE,
+                Ok(false) => continue,
+                Ok(true) => SAVE_PAUSE,
                 Err(error) => {
                     log::warn!("{}", with_cause(&error));
                     self.node.borrow().tell_renamed();
