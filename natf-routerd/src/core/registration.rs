@@ -65,6 +65,8 @@ pub struct Learned {
     pub server: Ipv4Addr,
     /// The second from which on it no longer counts.
     pub expires: u32,
+    /// The same as it was written last: a name that is only renewed is not worth a write each time.
+    kept: u32,
 }
 
 /// Learned names, and updates under way.
@@ -72,6 +74,7 @@ pub struct Learned {
 pub struct Registrations {
     ddns: Vec<Ddns>,
     names: BTreeMap<HostName, Learned>,
+    changed: bool,
     pending: BTreeMap<Exchange, Pending>,
 }
 
@@ -79,8 +82,32 @@ impl Registrations {
     /// Takes a new configuration; names that it does not cover are forgotten.
     pub fn configure(&mut self, ddns: Vec<Ddns>) {
         self.ddns = ddns;
-        let Self { ddns, names, .. } = self;
-        names.retain(|name, learned| covers(ddns, learned.server, name));
+        let Self { ddns, names, changed, .. } = self;
+        names.retain(|name, learned| {
+            let stays = covers(ddns, learned.server, name);
+            *changed |= !stays;
+            stays
+        });
+    }
+
+    /// Whether the names are to be written again.
+    pub fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Whether the names are to be written again; says it once.
+    pub fn take_changed(&mut self) -> bool {
+        for learned in self.names.values_mut().filter(|_| self.changed) {
+            learned.kept = learned.expires;
+        }
+        std::mem::take(&mut self.changed)
+    }
+
+    /// A name that was learned before a restart.
+    pub fn restore(&mut self, name: HostName, address: Ipv4Addr, server: Ipv4Addr, expires: u32) {
+        if covers(&self.ddns, server, &name) {
+            self.learn(name, Learned { address, server, expires, kept: expires }, u32::MAX);
+        }
     }
 
     /// Where the host of a learned name is.
@@ -140,27 +167,32 @@ impl Registrations {
         for change in pending.changes {
             if change.address.is_none() {
                 if self.names.remove(&change.name).is_some() {
+                    self.changed = true;
                     counters.count(Counter::NamesWithdrawn);
                 }
                 continue;
             }
             let expires = now.saturating_add(lifetime);
-            let learned = Learned { address: *exchange.client.ip(), server: exchange.server, expires };
-            counters.count(match self.learn(change.name, learned) {
+            let (address, server) = (*exchange.client.ip(), exchange.server);
+            let learned = Learned { address, server, expires, kept: 0 };
+            counters.count(match self.learn(change.name, learned, lifetime) {
                 true => Counter::NamesLearned,
                 false => Counter::RegistrationsFull,
             });
         }
     }
 
-    fn learn(&mut self, name: HostName, learned: Learned) -> bool {
+    fn learn(&mut self, name: HostName, learned: Learned, lifetime: u32) -> bool {
         let of_host = self.names.values().filter(|other| other.address == learned.address).count();
-        let former = self.names.get(&name);
+        let former = self.names.get(&name).copied();
+        let same = former.filter(|old| (old.address, old.server) == (learned.address, learned.server));
         // A name that moves to another host is one more of that host.
         let room_of_host = of_host < MAX_NAMES.1 || former.is_some_and(|old| old.address == learned.address);
         let room = room_of_host && (self.names.len() < MAX_NAMES.0 || former.is_some());
         if room {
-            self.names.insert(name, learned);
+            let kept = same.map_or(learned.kept, |old| old.kept);
+            self.changed |= same.is_none() || learned.expires.saturating_sub(kept) > lifetime / 2;
+            self.names.insert(name, Learned { kept, ..learned });
         }
         room
     }
@@ -318,6 +350,29 @@ mod tests {
         assert_eq!(world.address("alice.dyn.example.net"), Some(ALICE));
         world.now += 1;
         assert_eq!(world.address("alice.dyn.example.net"), None);
+    }
+
+    #[test]
+    fn t1_names_survive_a_restart_and_renewals_are_written_now_and_then() {
+        let mut world = World::new();
+        let name = "alice.dyn.example.net";
+        world.register(ALICE, &[(name, Some(G2))]);
+        assert!(world.table.take_changed());
+        let writes = (0..100).filter(|_| {
+            world.now += LIFETIME / 10;
+            world.register(ALICE, &[(name, Some(G2))]);
+            world.table.take_changed()
+        });
+        assert_eq!(writes.count(), 16);
+        let learned = *world.table.names(world.now).next().unwrap().1;
+        let mut restarted = World::new();
+        for (name, server) in [(name, SERVER), ("x.example.org", SERVER), ("y.dyn.example.net", G2)] {
+            restarted.table.restore(name.parse().unwrap(), learned.address, server, 100);
+        }
+        assert_eq!(restarted.address(name), Some(ALICE));
+        assert_eq!(restarted.table.names(1).count(), 1, "what is no longer configured is left out");
+        world.register(ALICE, &[(name, None)]);
+        assert!(world.table.take_changed());
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use natf_proto::HostName;
+
 use super::{
     counters::Counter,
     guide_notice::whole_seconds,
     output::Now,
-    registration::{Ddns, Exchange},
+    registration::{Ddns, Exchange, Learned},
     registration_message::UpdateMessage,
     registration_stream::Segment,
     router::Router,
@@ -36,6 +38,19 @@ pub enum SeenData<'a> {
     Close,
 }
 
+/// A learned name as it is kept over a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptName {
+    /// The name.
+    pub name: HostName,
+    /// P1.
+    pub address: Ipv4Addr,
+    /// Whose consent it was.
+    pub server: Ipv4Addr,
+    /// Unix seconds from which on it no longer counts.
+    pub expires: u64,
+}
+
 impl Router {
     /// Takes the servers and zones that count; names of others are forgotten.
     pub fn set_ddns(&mut self, ddns: Vec<Ddns>) {
@@ -59,6 +74,35 @@ impl Router {
             }
             SeenData::Close => self.connections.close((client, server)),
         }
+    }
+
+    /// Whether [`Self::take_changed_names`] has something to write.
+    pub fn names_have_changed(&self) -> bool {
+        self.registrations.has_changed()
+    }
+
+    /// The learned names, if they are to be written again.
+    pub fn take_changed_names(&mut self, now: Now) -> Option<Vec<KeptName>> {
+        self.registrations.take_changed().then(|| {
+            let kept = |(name, learned, remaining): (&HostName, &Learned, u32)| KeptName {
+                name: *name,
+                address: learned.address,
+                server: learned.server,
+                expires: now.unix.saturating_add(remaining.into()),
+            };
+            self.learned_names(now.instant).map(kept).collect()
+        })
+    }
+
+    /// Takes names that were learned before a restart; none counts for longer than a new one would.
+    pub fn restore_names(&mut self, now: Now, names: &[KeptName]) {
+        let lifetime = whole_seconds(self.limits.learned_lifetime);
+        let seconds = self.seconds(now.instant);
+        for KeptName { name, address, server, expires } in names {
+            let left = u32::try_from(expires.saturating_sub(now.unix)).unwrap_or(u32::MAX).min(lifetime);
+            self.registrations.restore(*name, *address, *server, seconds.saturating_add(left));
+        }
+        self.registrations.take_changed();
     }
 
     fn handle_dns(&mut self, now: Now, upward: bool, bytes: &[u8], exchange: impl Fn(u16) -> Exchange) {

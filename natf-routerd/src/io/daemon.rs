@@ -32,7 +32,7 @@ use super::{
     control,
     end_role::{self, EndRole},
     kernel::Kernel,
-    neighbours,
+    names, neighbours,
     registration::{QUEUE_OFFSET, Watcher},
     ruleset,
     settings::Settings,
@@ -98,6 +98,8 @@ pub struct Daemon {
     pub end: EndRole,
     /// Learns names from dynamic updates (T1), where the configuration says so.
     watcher: Option<Watcher>,
+    /// Tells the writer of learned names that there is something to write.
+    pub(super) names: (channel::Sender<()>, channel::Receiver<()>),
     world: Addresses,
     ruleset: Ruleset,
     floors: state::Floors,
@@ -134,6 +136,7 @@ pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
     executor.spawn(keep_time(daemon.clone())).detach();
     executor.spawn(watch(daemon.clone())).detach();
     executor.spawn(keep_floors(daemon.clone())).detach();
+    executor.spawn(names::keep(daemon.clone())).detach();
     executor.spawn(end_role::run(daemon.clone())).detach();
     executor.spawn(control::serve(daemon.clone(), listener)).detach();
     let tasks = executor.run(obey_signals(daemon.clone()));
@@ -169,9 +172,13 @@ fn take_packets(daemon: &Shared) -> Result<(), Error> {
         }
     }
     daemon.kernel.let_pass();
-    let Daemon { watcher, kernel, router, .. } = &mut *daemon;
+    let Daemon { watcher, kernel, router, names, .. } = &mut *daemon;
     if let Some(watcher) = watcher {
         watcher.take_packets(now(), kernel.inside(), router)?;
+    }
+    if router.names_have_changed() {
+        // Where the channel is full, the writer is about to look anyway.
+        let _full = names.0.try_send(());
     }
     Ok(())
 }
@@ -242,6 +249,7 @@ impl Daemon {
             addresses,
             end,
             watcher: None,
+            names: channel::bounded(1),
             world,
             ruleset,
             floors,
@@ -250,6 +258,10 @@ impl Daemon {
             applied,
         };
         daemon.configure()?;
+        match names::read(&daemon.paths.state_dir) {
+            Ok(names) => daemon.router.restore_names(now(), &names),
+            Err(error) => log::error!("{error}; hosts' names are learned when they register again"),
+        }
         daemon.restore()?;
         daemon.end.start();
         Ok(daemon)

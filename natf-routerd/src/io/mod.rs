@@ -4,6 +4,7 @@ pub mod control;
 pub mod daemon;
 pub mod end_role;
 pub mod kernel;
+pub mod names;
 pub mod neighbours;
 pub mod registration;
 pub mod ruleset;

@@ -1,4 +1,4 @@
-//! The one file of state: up to which counter the messages of each key count as used. Written once for a block of a
+//! A file of state: up to which counter the messages of each key count as used. Written once for a block of a
 //! million messages; without it a recorded request could be replayed after a restart.
 
 use std::{
@@ -50,8 +50,16 @@ fn parse(line: &str) -> Option<(KeyId, u64)> {
 /// Where the directory cannot be made or the file not be written.
 pub fn write(directory: &Path, floors: &Floors) -> Result<(), Error> {
     let text: String = floors.iter().map(|(id, counter)| format!("{} {counter}\n", id.0)).collect();
-    let (path, fresh) = (directory.join(FILE), directory.join(format!("{FILE}.new")));
-    let written = fs::create_dir_all(directory).and_then(|()| write_through(&fresh, &text));
+    replace(directory, FILE, &text)
+}
+
+/// Replaces a file so that a crash leaves the old one or the new one.
+///
+/// # Errors
+/// Where the directory cannot be made or the file not be written.
+pub(super) fn replace(directory: &Path, file: &str, text: &str) -> Result<(), Error> {
+    let (path, fresh) = (directory.join(file), directory.join(format!("{file}.new")));
+    let written = fs::create_dir_all(directory).and_then(|()| write_through(&fresh, text));
     written.and_then(|()| fs::rename(&fresh, &path)).map_err(Error::io("cannot write", path))
 }
 
