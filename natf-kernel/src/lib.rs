@@ -6,7 +6,7 @@
 //!             raw.rs (echo)              elements.rs (VAT map, N9)
 //!                                        raw.rs (answers)
 //!  questions --- udp_batch.rs ---> DNS server --- udp_batch.rs ---> answers
-//!  set up once: ruleset.rs (own nft table)     watched: address.rs, timeouts.rs
+//!  set up once: ruleset.rs (own nft table)     watched: address.rs, table_watch.rs, timeouts.rs
 //! ```
 //!
 //! IPv4 only. Sockets are non-blocking; those that receive packets expose their descriptor for a
@@ -30,6 +30,7 @@ pub mod elements;
 pub mod ruleset;
 
 pub mod address;
+pub mod table_watch;
 pub mod timeouts;
 
 pub use error::KernelError;

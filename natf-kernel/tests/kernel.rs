@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use natf_kernel::packet::{Ipv4View, PacketBatch, Transport};
 use natf_kernel::queue::{Queue, ReceiveStamps, Verdict};
 use natf_kernel::raw::{EchoSocket, RawSender};
 use natf_kernel::ruleset::Ruleset;
+use natf_kernel::table_watch::TableWatch;
 use natf_kernel::timeouts::Timeouts;
 
 const G1: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
@@ -312,6 +314,27 @@ const OWN_TABLE: &str = "table ip natf_test
         chain intake { type filter hook prerouting priority -301; policy accept; }
         chain to_daemon { }
     }";
+
+#[test]
+fn the_removal_of_a_table_is_noticed_at_once_and_elements_wake_nobody() {
+    in_namespace(|| {
+        nft("table ip own { set s { type ipv4_addr; flags timeout; }; }; table ip other { }");
+        let mut watch = TableWatch::open().unwrap();
+        let readable = |watch: &TableWatch| {
+            let mut entry = libc::pollfd { fd: watch.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: the pointer describes one pollfd, which outlives the call.
+            unsafe { libc::poll(&mut entry, 1, 0) == 1 }
+        };
+        run("nft", &["add", "element", "ip", "own", "s", "{ 192.0.2.1 timeout 1m }"]);
+        run("nft", &["delete", "element", "ip", "own", "s", "{ 192.0.2.1 }"]);
+        assert!(!readable(&watch), "elements");
+        run("nft", &["delete", "table", "ip", "other"]);
+        assert!(readable(&watch) && !watch.drain("own").unwrap(), "another table");
+        run("nft", &["flush", "ruleset"]);
+        assert!(readable(&watch) && watch.drain("own").unwrap(), "a flushed ruleset");
+        assert!(!readable(&watch) && !watch.drain("own").unwrap(), "told once");
+    });
+}
 
 #[test]
 fn applies_an_own_table_twice_and_removes_it() {

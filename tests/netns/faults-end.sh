@@ -72,8 +72,23 @@ mkfifo "$dir/en/typed"
 on en socat -t 1 - TCP4:alice.home.example.net:21 <"$dir/en/typed" >"$dir/en/ftp" &
 exec 9<>"$dir/en/typed"
 check "a connection is open and idle" eventually 3 grep -qs '^220' "$dir/en/ftp"
+# Datagrams to it every 2 ms meanwhile: what leaves untranslated is counted by the internet.
+on en /usr/bin/python3 -c '
+import socket, sys, time
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for number in range(500):
+    try:
+        client.sendto(b"x", (sys.argv[1], 7))
+    except OSError:
+        pass
+    time.sleep(0.002)' "$virtual" &
+sender=$!
+sleep 0.3
 on en nft flush ruleset
-check "a flushed ruleset is written again" eventually 7 on en nft list table ip natf_end
+check "a flushed ruleset is written again at once" eventually 1 on en nft list table ip natf_end
+wait "$sender"
+leaked=$(leaked virtual_leaked)
+check "meanwhile $leaked datagrams left untranslated, of 500 a second" test "$leaked" -le 50
 echo SYST >&9
 check "the connection that was idle meanwhile goes on" eventually 3 grep -q '^530' "$dir/en/ftp"
 exec 9>&-

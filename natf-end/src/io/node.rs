@@ -11,6 +11,7 @@ use std::{
 };
 
 use natf_daemon::drive::Source;
+use natf_kernel::table_watch::TableWatch;
 use smol::{Async, Timer, channel, future::or};
 
 use super::{
@@ -28,8 +29,10 @@ use crate::{
     virtual_address::VirtualPrefix,
 };
 
-/// How often the table is looked for: other programs flush rulesets.
-const TABLE_LOOK: Duration = Duration::from_secs(5);
+/// How often the table is looked for, besides at once when it is known to be removed: other programs flush rulesets.
+const TABLE_LOOK: Duration = Duration::from_secs(2);
+/// Where another program removes it again and again, it is written no oftener than this.
+const TABLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a node is made of.
 pub struct NodeSettings {
@@ -56,7 +59,10 @@ pub struct Node {
     routes: Option<Routes>,
     homes: Rc<Homes>,
     rules: Rules,
+    table_watch: TableWatch,
     table_look: Instant,
+    /// When it was written last.
+    table_written: Instant,
     wake: channel::Sender<()>,
     woken: channel::Receiver<()>,
     /// Names came or went.
@@ -74,14 +80,27 @@ impl Node {
         let mut relations = RelationTable::new(settings.rules.prefix, settings.relations);
         relations.restore(state, now);
         relations.assign_homes(&settings.homes);
+        let table_watch = TableWatch::open()?;
         let mut kernel = Kernel::open(settings.queue, &settings.rules)?;
         kernel.restore(now, &mut engine, &relations)?;
         let ((wake, woken), renamed) = (channel::bounded(1), channel::bounded(1));
         let (homes, rules) = (Rc::new(settings.homes), settings.rules);
         let routes = if rules.lan.is_empty() { Some(Routes::open()?) } else { None };
-        let table_look = now + TABLE_LOOK;
-        let mut node =
-            Self { engine, relations, kernel, routes, homes, rules, table_look, wake, woken, renamed };
+        let (table_look, table_written) = (now + TABLE_LOOK, now);
+        let mut node = Self {
+            engine,
+            relations,
+            kernel,
+            routes,
+            homes,
+            rules,
+            table_watch,
+            table_look,
+            table_written,
+            wake,
+            woken,
+            renamed,
+        };
         node.align_routes();
         node.tell_renamed();
         Ok(node)
@@ -177,7 +196,7 @@ impl Node {
     /// # Errors
     /// Where the queue, a socket or the table can no longer be used.
     pub fn turn(&mut self, readable: &[bool]) -> Result<Vec<Errand>, Error> {
-        let Self { engine, relations, kernel, rules, table_look, .. } = self;
+        let Self { engine, relations, kernel, .. } = self;
         let is_readable = |index: usize| readable.get(index).copied().unwrap_or_default();
         if is_readable(1) {
             kernel.take_echoes(engine)?;
@@ -190,13 +209,23 @@ impl Node {
         }
         let now = Instant::now();
         kernel.turn(now, engine)?;
-        if now >= *table_look {
-            *table_look = now + TABLE_LOOK;
-            if kernel.restore_table(rules)? {
+        if is_readable(3) && self.table_watch.drain(TABLE)? {
+            self.table_look = self.table_look.min(self.table_written + TABLE_PAUSE);
+        }
+        self.look_for_table(now)?;
+        Ok(self.kernel.take_errands())
+    }
+
+    /// Writes the table again where it is gone. Until then, untranslated packets to virtual addresses leave this host.
+    fn look_for_table(&mut self, now: Instant) -> Result<(), Error> {
+        if now >= self.table_look {
+            self.table_look = now + TABLE_LOOK;
+            if self.kernel.restore_table(&self.rules)? {
+                self.table_written = now;
                 log::warn!("another program removed the table ip {TABLE}; it is written again");
             }
         }
-        Ok(kernel.take_errands())
+        Ok(())
     }
 
     /// Has something when names came or went.
@@ -264,7 +293,8 @@ impl Names for Node {
 
 impl Source for Node {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.kernel.queue().as_fd(), self.kernel.echo().as_fd(), self.kernel.udp().as_fd()]
+        let Self { kernel, table_watch, .. } = self;
+        vec![kernel.queue().as_fd(), kernel.echo().as_fd(), kernel.udp().as_fd(), table_watch.as_fd()]
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -284,7 +314,7 @@ pub async fn run(node: &Rc<RefCell<Node>>, mut errand: impl FnMut(Errand)) -> Re
     };
     loop {
         // What is readable is not told apart: a look costs less than to find out.
-        node.borrow_mut().turn(&[true; 3])?.into_iter().for_each(&mut errand);
+        node.borrow_mut().turn(&[true; 4])?.into_iter().for_each(&mut errand);
         let deadline = node.borrow().deadline();
         let readable = any(&watched);
         let due = async {
@@ -302,7 +332,9 @@ pub async fn run(node: &Rc<RefCell<Node>>, mut errand: impl FnMut(Errand)) -> Re
 /// Waits until one of the descriptors is readable.
 async fn any(watched: &[Async<OwnedFd>]) -> io::Result<()> {
     match watched {
-        [first, second, third] => or(first.readable(), or(second.readable(), third.readable())).await,
+        [first, second, third, fourth] => {
+            or(or(first.readable(), second.readable()), or(third.readable(), fourth.readable())).await
+        }
         _ => smol::future::pending().await,
     }
 }
