@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows NAT-f on real programs: a node on the internet talks to hosts behind a NAT router by their names.
+# Shows NAT-f and TSN on real programs: nodes on the internet talk to hosts behind a NAT router by their names.
 # Installs what is missing, builds, sets the lab up (its drawing is in lab.sh), and takes it down at the
 # end, also on Ctrl-C.
 set -euo pipefail
@@ -47,9 +47,11 @@ prepare() {
 		exit 1
 	}
 	"$repository/tests/install-tools.sh"
+	# A real browser; the demonstration goes on without one where it is not to be had.
+	command -v chromium >/dev/null || "$repository/tests/install-tools.sh" --packages chromium || true
 	if [[ -z ${NATF_BIN:-} ]]; then
 		echo "building ..."
-		(cd "$repository" && cargo build --quiet --release --locked -p natf-routerd -p natf-endd)
+		(cd "$repository" && cargo build --quiet --release --locked -p natf-routerd -p natf-endd -p tsn-dnsd)
 	fi
 	trap cleanup EXIT
 	trap 'echo; echo "interrupted: taking the lab down"; exit 130' INT
@@ -125,6 +127,23 @@ show_refusal() {
 	on stranger 'curl -sS --max-time 3 http://alice.home.example.net/'
 }
 
+show_tsn() {
+	heading "TSN: a client that runs nothing of ours; its DNS server, tsn-dnsd on isp, announces it to the router"
+	lab start dnsd isp
+	on client 'cat /etc/resolv.conf | head -n 1; curl -sS http://alice.home.example.net/ http://bob.home.example.net/'
+	if command -v chromium >/dev/null; then
+		on client 'chromium --headless --no-sandbox --disable-gpu --user-data-dir=/run/browser --dump-dom http://alice.home.example.net/ 2>/dev/null'
+	else
+		echo "(chromium is not installed: no browser is shown)"
+	fi
+	on router1 'natf-routerd guide'
+	heading "The same for mallory, who is denied: a definite answer without an address, and why"
+	on client 'dig mallory.home.example.net | grep -E "status|EDE"'
+	heading "alice registers another name of hers at a provider; the router reads it as it passes"
+	on alice "nsupdate -k $(lab dir)/dns/named/home.key <<< $'server 192.0.2.54\\nzone dyn.example.net\\nupdate add laptop.dyn.example.net 5 A 203.0.113.2\\nsend'"
+	on client 'curl -sS http://laptop.dyn.example.net/'
+}
+
 show_tables() {
 	heading "The tables"
 	on router1 'natf-routerd mappings'
@@ -173,6 +192,7 @@ show_ftp
 show_throughput
 show_udp
 show_refusal
+show_tsn
 show_tables
 show_times
 heading "Done; taking the lab down"

@@ -48,8 +48,6 @@ isp_key=$(on router1 cat /etc/natf/keys | /usr/bin/python3 -c '
 import base64, sys
 key = [line.split()[2] for line in sys.stdin if line.startswith("isp ")][0]
 print(base64.urlsafe_b64decode(key + "=").hex())')
-printf "\nconfig ddns 'provider'\n\tlist server '192.0.2.54'\n\tlist zone 'dyn.example.net'\n" |
-	on router1 sh -c 'cat >>/etc/config/natf'
 lab start routerd router1
 
 check "before its registration the name is unknown" prints unknown_host announce kitchen.dyn.example.net
@@ -75,6 +73,11 @@ check "a name of the home's own domain cannot be taken" prints '"outcome":"guide
 check "alice withdraws a name by TCP" withdraw alice cellar.dyn.example.net -v
 check "the router has forgotten it (T1)" not prints cellar names
 check "and it is unknown again" prints unknown_host announce cellar.dyn.example.net
+check "the name is written down" eventually 10 grep -q 'kitchen.dyn.example.net 192.168.1.11' "$dir/router1/etc/natf/names"
+lab stop routerd router1 KILL
+lab start routerd router1
+check "killed and started again, the router still knows the name" prints 'kitchen.dyn.example.net +192.168.1.11 +bob' names
+check "so that the client's next try works (T4)" prints guided announce kitchen.dyn.example.net
 on router1 sed -i "s/list zone 'dyn.example.net'/list zone 'other.example.net'/" /etc/config/natf
 reload
 check "a zone that is no longer configured is forgotten" prints "no name has been learned" names
