@@ -2,6 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use super::error::ZoneError;
+
 /// All that is configured about own names.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -11,6 +13,26 @@ pub struct Config {
     pub records: Vec<RecordSetting>,
     /// `config tsigkey` with the secrets of the key file.
     pub keys: Vec<KeySetting>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug)]
+pub struct Finding {
+    /// Where.
+    pub origin: Origin,
+    /// What.
+    pub error: ZoneError,
+}
+
+/// An entry of a [`Config`] by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Of `zones`.
+    Zone(usize),
+    /// Of `records`.
+    Record(usize),
+    /// Of `keys`.
+    Key(usize),
 }
 
 /// One zone.

@@ -27,7 +27,7 @@ mod value;
 mod zones;
 
 pub use answer::Answer;
-pub use config::{Config, KeySetting, RecordSetting, ZoneSetting};
+pub use config::{Config, Finding, KeySetting, Origin, RecordSetting, ZoneSetting};
 pub use counters::Counters;
 pub use error::{ValueError, ZoneError};
 pub use state::Loaded;

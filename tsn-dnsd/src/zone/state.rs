@@ -17,6 +17,8 @@ use domain::base::Rtype;
 pub struct Loaded {
     /// Whole changes that were taken up.
     pub changes: usize,
+    /// Whether some of it was no whole change: the file is not to be appended to.
+    pub damaged: bool,
     /// What was left out, and why, for the log.
     pub remarks: Vec<String>,
 }
@@ -61,6 +63,7 @@ impl Zones {
                     zone.take_up(change, &mut loaded);
                 }
                 Err(line) => {
+                    loaded.damaged = true;
                     loaded.remark(format!("the change that ends in line {line} is damaged and left out"))
                 }
             }
@@ -80,8 +83,12 @@ impl Zones {
         }
         // The daemon goes on: what it knew of earlier messages still counts.
         for zone in &mut self.zones {
-            let before = old.zone_at(&zone.apex).map(|(_, before)| before.signed_before_start.clone());
-            zone.signed_before_start = before.unwrap_or_default();
+            zone.signed_before_start.clear();
+            if let Some((_, before)) = old.zone_at(&zone.apex) {
+                zone.signed_before_start.clone_from(&before.signed_before_start);
+                // A change that is being saved may be made afterwards.
+                zone.generation = before.generation;
+            }
         }
         self.seen = std::mem::take(&mut old.seen);
         self.counters = old.counters.clone();

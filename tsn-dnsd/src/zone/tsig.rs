@@ -20,7 +20,7 @@ use domain::{
 use zeroize::Zeroizing;
 
 use super::{
-    config::KeySetting,
+    config::{Finding, KeySetting, Origin},
     error::ZoneError,
     mac::Algorithm,
     name::Path,
@@ -54,17 +54,14 @@ impl std::fmt::Debug for Key {
 pub(super) struct Keyring(BTreeMap<Box<[u8]>, Key>);
 
 impl Keyring {
-    pub(super) fn new(settings: &[KeySetting], errors: &mut Vec<ZoneError>) -> Self {
+    pub(super) fn new(settings: &[KeySetting], errors: &mut Vec<Finding>) -> Self {
         let mut keys = BTreeMap::new();
-        for setting in settings {
-            match Key::new(setting) {
-                Ok((path, key)) => {
-                    if keys.insert(path, key).is_some() {
-                        errors.push(ZoneError::KeyTwice(setting.name.clone()));
-                    }
-                }
-                Err(error) => errors.push(error),
-            }
+        for (number, setting) in settings.iter().enumerate() {
+            let added = Key::new(setting).and_then(|(path, key)| match keys.insert(path, key) {
+                Some(_) => Err(ZoneError::KeyTwice(setting.name.clone())),
+                None => Ok(()),
+            });
+            errors.extend(added.err().map(|error| Finding { origin: Origin::Key(number), error }));
         }
         Self(keys)
     }

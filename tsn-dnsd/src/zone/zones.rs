@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::base::{Name, Rtype};
 
 use super::{
-    config::{Config, RecordSetting, ZoneSetting},
+    config::{Config, Finding, Origin, RecordSetting, ZoneSetting},
     counters::Counters,
     error::ZoneError,
     name::{Path, Shown, label_ends},
@@ -88,14 +88,16 @@ impl Zones {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn new(config: &Config, now: u64) -> Result<Self, Vec<ZoneError>> {
+    pub fn new(config: &Config, now: u64) -> Result<Self, Vec<Finding>> {
         let mut errors = Vec::new();
         let mut zones = Self { keys: Keyring::new(&config.keys, &mut errors), ..Self::default() };
-        for setting in &config.zones {
-            zones.add_zone(setting, now).unwrap_or_else(|error| errors.push(error));
+        for (number, setting) in config.zones.iter().enumerate() {
+            let added = zones.add_zone(setting, now);
+            errors.extend(added.err().map(|error| Finding { origin: Origin::Zone(number), error }));
         }
-        for setting in &config.records {
-            zones.add_record(setting).unwrap_or_else(|error| errors.push(error));
+        for (number, setting) in config.records.iter().enumerate() {
+            let added = zones.add_record(setting);
+            errors.extend(added.err().map(|error| Finding { origin: Origin::Record(number), error }));
         }
         if errors.is_empty() { Ok(zones) } else { Err(errors) }
     }

@@ -2,7 +2,7 @@
 
 use domain::base::Rtype;
 
-use super::*;
+use super::{super::Origin, *};
 
 const SOA: &str = "60 SOA ns.example.net hostmaster.home.example.net 1763700000 3600 600 604800 60";
 
@@ -327,7 +327,8 @@ fn wrong_settings_are_all_named_with_what_is_accepted() {
     config.keys.push(key("bob", "hmac-md5"));
     config.keys.push(KeySetting { secret: b"short".to_vec().into(), ..key("carol", "hmac-sha256") });
     let errors = Zones::new(&config, NOW).unwrap_err();
-    let errors: Vec<String> = errors.iter().map(|error| error.to_string()).collect();
+    assert_eq!(errors[0].origin, Origin::Key(4));
+    let errors: Vec<String> = errors.iter().map(|finding| finding.error.to_string()).collect();
     for expected in [
         "'alice' stands twice",
         "hmac-md5",

@@ -78,7 +78,6 @@ pub enum UpdateOutcome {
 /// A change of a zone that is not made yet.
 #[derive(Debug)]
 pub struct Change {
-    zone: usize,
     apex: Box<[u8]>,
     generation: u64,
     names: Vec<(Box<[u8]>, Records)>,
@@ -144,11 +143,8 @@ impl Zones {
 
     /// Makes a saved change; returns the reply to send.
     pub fn commit(&mut self, change: Change) -> Vec<u8> {
-        let zone = self.zones.get_mut(change.zone);
-        let Some(zone) = zone.filter(|zone| zone.apex == change.apex && zone.generation == change.generation)
-        else {
-            return self.abandon(change);
-        };
+        let current = |zone: &&mut Zone| zone.apex == change.apex && zone.generation == change.generation;
+        let Some(zone) = self.zones.iter_mut().find(current) else { return self.abandon(change) };
         for (path, records) in change.names {
             zone.tree.set_learned(&path, records);
         }
@@ -228,7 +224,6 @@ impl Zones {
         names.iter().for_each(|(path, records)| text.name(path, records));
         text.signed(&session.path(), session.time_signed);
         Ok(Planned::Change(Box::new(Change {
-            zone: index,
             apex: zone.apex.clone(),
             generation: zone.generation,
             names,
