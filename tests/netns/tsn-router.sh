@@ -83,6 +83,46 @@ except OSError as error:
     print(error)' "${@:2}"
 }
 
+# field NAME JSON
+field() {
+	/usr/bin/python3 -c 'import json, sys; print(json.loads(sys.argv[2])[sys.argv[1]])' "$@"
+}
+
+# key_of JSON: the key in the text of an enrolment, in hexadecimal.
+key_of() {
+	/usr/bin/python3 -c '
+import base64, json, re, sys
+key = re.search("key=([^&]*)", json.loads(sys.argv[1])["uri"])[1]
+print(base64.urlsafe_b64decode(key + "=").hex())' "$1"
+}
+
+# again NODE: two requests from one port, the second while the first one's connection is in TIME_WAIT.
+again() {
+	on "$1" /usr/bin/python3 -c '
+import http.client
+for _ in range(2):
+    connection = http.client.HTTPConnection("203.0.113.2", timeout=4, source_address=("", 40123))
+    connection._http_vsn, connection._http_vsn_str = 10, "HTTP/1.0"
+    connection.request("GET", "/")
+    print(connection.getresponse().read().decode().strip(), end=" ")
+    connection.close()'
+}
+
+# closed_port NODE: a datagram to a port that bob does not listen on; then what the socket hears.
+closed_port() {
+	guided bob.home.example.net >/dev/null
+	on "$1" /usr/bin/python3 -c '
+import socket
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.connect(("203.0.113.2", 4999))
+client.settimeout(3)
+try:
+    client.send(b"x")
+    client.recv(10)
+except ConnectionRefusedError:
+    print("refused")'
+}
+
 lab_up
 dir=$(lab dir)
 configure
@@ -115,6 +155,10 @@ check "files go by FTP, whose data connections follow (T7)" \
 	prints "fetched by FTP" on client curl -sS --max-time 5 ftp://203.0.113.2/readme.txt
 check "a port that the host's row does not allow is the router's own (T8)" \
 	exits 7 on client curl -sS --max-time 2 http://203.0.113.2:8080/
+
+check "a port that is used again within its TIME_WAIT is led again (T7)" prints 'server of alice.*server of alice' again client
+check "a closed port of a host answers with an ICMP error, which finds its way (T7)" \
+	prints '^refused$' closed_port client
 
 # --- flows that conntrack knows -------------------------------------------------------------------------
 fresh
@@ -160,6 +204,18 @@ fresh
 check "a client at home is announced by the router's own address" guided alice.home.example.net 203.0.113.2
 check "it reaches alice all the same (T7)" prints "server of alice" on bob curl -sS --max-time 4 http://203.0.113.2/
 check "the router's address in the LAN is the router's" prints "server of router1" on bob curl -sS --max-time 4 http://192.168.1.1/
+
+# --- enrolled by command -----------------------------------------------------------------------------------
+fresh
+uri=$(on router1 natf-routerd peer add cafe --role tsn --host alice --json)
+cafe() {
+	on isp "$NATF_BIN/natf-bench" notify 203.0.113.2 192.0.3.53 "$(key_of "$uri")" "$(field id "$uri")" "$1" 198.51.102.10
+}
+check "a second TSN server is enrolled by a command" prints '"peer":"cafe"' echo "$uri"
+check "it announces the host that it is for" prints guided cafe alice.home.example.net
+check "and no other" prints peer_not_allowed cafe bob.home.example.net
+check "removed, it is nobody" prints revoked on router1 natf-routerd peer remove cafe
+check "and its row has ended" prints "no client is announced" on router1 natf-routerd guide
 
 # --- revoked, restarted -----------------------------------------------------------------------------------
 fresh

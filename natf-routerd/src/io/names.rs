@@ -1,7 +1,11 @@
 //! The file of learned names (T1): hosts register themselves now and then only, and a restart must not cut them off
 //! until then. It is written when a name is new, moves or is withdrawn, and twice in the life of one that is renewed.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use smol::Timer;
 
@@ -13,8 +17,8 @@ use crate::{core::registration_seen::KeptName, error::Error};
 
 /// Name of the file in the state directory.
 const FILE: &str = "names";
-/// Shortest time between two writes: flash wears.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Time between two writes, which doubles while names keep changing: flash wears.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// Reads the names; a missing file is an empty one.
 ///
@@ -51,13 +55,19 @@ fn write(directory: &Path, names: &[KeptName]) -> Result<(), Error> {
 /// Writes the names after changes, on a thread of its own: flash may take its time.
 pub async fn keep(daemon: Shared) {
     let (changed, directory) = (daemon.borrow().names.1.clone(), daemon.borrow().paths.state_dir.clone());
+    let (mut written, mut pause) = (None::<Instant>, PAUSE.0);
     while changed.recv().await.is_ok() {
+        pause = match written {
+            Some(written) if written.elapsed() < PAUSE.1 => (pause * 2).min(PAUSE.1),
+            _ => PAUSE.0,
+        };
         let Some(names) = daemon.borrow_mut().router.take_changed_names(now()) else { continue };
         let directory = directory.clone();
         if let Err(error) = smol::unblock(move || write(&directory, &names)).await {
             log::error!("{error}; after a restart learned names are unknown until they are registered again");
         }
-        Timer::after(PAUSE).await;
+        written = Some(Instant::now());
+        Timer::after(pause).await;
     }
 }
 
