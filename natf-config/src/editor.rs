@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::atomic::{self, Mode};
-use crate::error::{Error, shown};
+use crate::dnsd::parse_dnsd;
+use crate::error::{ConfigError, Error, shown};
 use crate::load::parse_config;
 use crate::name::is_section_name;
 use crate::uci::{self, Section, UciFile, is_name, quote};
@@ -22,6 +23,9 @@ pub enum Setting<'a> {
     List(&'a str, &'a str),
 }
 
+/// Says what is wrong with a text.
+type Check = fn(&Path, &str) -> Result<(), Vec<ConfigError>>;
+
 /// A configuration file while it is changed. Other editors wait until it is dropped.
 #[derive(Debug)]
 pub struct Editor {
@@ -29,6 +33,7 @@ pub struct Editor {
     text: String,
     file: UciFile,
     valid: bool,
+    check: Check,
     _lock: Option<File>,
 }
 
@@ -38,12 +43,24 @@ impl Editor {
     /// # Errors
     /// The file cannot be read or is not UCI syntax.
     pub fn open(path: &Path) -> Result<Editor, Error> {
+        Editor::open_checked(path, check_natf)
+    }
+
+    /// Reads a file of `tsn-dnsd`; one that is missing is empty.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not UCI syntax.
+    pub fn open_dnsd(path: &Path) -> Result<Editor, Error> {
+        Editor::open_checked(path, |path, text| parse_dnsd(path, text).map(drop))
+    }
+
+    fn open_checked(path: &Path, check: Check) -> Result<Editor, Error> {
         let lock = atomic::lock(path)?;
         let text = match path.try_exists() {
             Ok(false) => String::new(),
             _ => uci::read_text(path).map_err(Error::Config)?,
         };
-        let mut editor = Editor::from_text(path, text)?;
+        let mut editor = Editor::with_check(path, text, check)?;
         editor._lock = lock;
         Ok(editor)
     }
@@ -53,9 +70,13 @@ impl Editor {
     /// # Errors
     /// The text is not UCI syntax.
     pub fn from_text(path: &Path, text: String) -> Result<Editor, Error> {
+        Editor::with_check(path, text, check_natf)
+    }
+
+    fn with_check(path: &Path, text: String, check: Check) -> Result<Editor, Error> {
         let file = parse(path, &text)?;
-        let valid = parse_config(path, &text).is_ok();
-        Ok(Editor { path: path.to_owned(), text, file, valid, _lock: None })
+        let valid = check(path, &text).is_ok();
+        Ok(Editor { path: path.to_owned(), text, file, valid, check, _lock: None })
     }
 
     /// The text with all changes.
@@ -162,7 +183,7 @@ impl Editor {
             return Err(self.refuse("the change would alter other sections; edit the file by hand".into()));
         }
         if self.valid {
-            parse_config(&self.path, &text).map_err(Error::Config)?;
+            (self.check)(&self.path, &text).map_err(Error::Config)?;
         }
         (self.text, self.file) = (text, file);
         Ok(())
@@ -257,6 +278,10 @@ impl Editor {
 fn parse(path: &Path, text: &str) -> Result<UciFile, Error> {
     let (file, errors) = UciFile::parse(path, text);
     if errors.is_empty() { Ok(file) } else { Err(Error::Config(errors)) }
+}
+
+fn check_natf(path: &Path, text: &str) -> Result<(), Vec<ConfigError>> {
+    parse_config(path, text).map(drop)
 }
 
 #[cfg(test)]

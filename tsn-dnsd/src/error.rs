@@ -5,6 +5,8 @@ use std::{io, path::PathBuf};
 use natf_config::ConfigError;
 use natf_kernel::KernelError;
 
+use crate::zone::ZoneError;
+
 /// A failure, in words for a person.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,12 +36,26 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The loop or the control socket.
+    #[error(transparent)]
+    Daemon(#[from] natf_daemon::Error),
+    /// The operating system cannot tell what happens.
+    #[error("cannot wait for events: {0}")]
+    Wait(#[source] io::Error),
+    /// What is wrong with own records and keys.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Zones(Vec<ZoneError>),
     /// Words on the command line.
     #[error("{0}\ntry 'tsn-dnsd --help'")]
     Usage(String),
 }
 
 impl Error {
+    /// Names the loop to an I/O error.
+    pub fn wait(source: io::Error) -> Self {
+        Self::Wait(source)
+    }
+
     /// Names the file or address to an I/O error.
     pub fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

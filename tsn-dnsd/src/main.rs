@@ -2,9 +2,17 @@
 
 use std::process::ExitCode;
 
+use tsn_dnsd::cli;
+
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format_timestamp(None)
         .init();
-    ExitCode::SUCCESS
+    match cli::run(std::env::args_os()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tsn-dnsd: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

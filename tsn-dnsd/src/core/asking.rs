@@ -121,7 +121,10 @@ pub(crate) mod tests {
         assert!(opt.dnssec_ok() && opt.udp_payload_size() == 1232 && opt.version() == 0);
         assert_eq!(opt.opt().len(), 0);
         let asked = message.sole_question().unwrap();
-        assert_eq!((asked.qname().to_string().to_lowercase().as_str(), asked.qtype()), ("alice.home.example.net", Rtype::MX));
+        assert_eq!(
+            (asked.qname().to_string().to_lowercase().as_str(), asked.qtype()),
+            ("alice.home.example.net", Rtype::MX)
+        );
     }
 
     #[test]

@@ -116,7 +116,10 @@ mod tests {
     fn queries_and_waiting_clients_are_bounded() {
         let mut flights = Flights::new(FlightLimits { flights: 1, waiters: 2 }, RandomState::new());
         let (a, b) = (key("a.example"), key("b.example"));
-        assert_eq!([1, 2, 3].map(|waiter| flights.join(&a, waiter)), [Joined::First, Joined::Waits, Joined::Full]);
+        assert_eq!(
+            [1, 2, 3].map(|waiter| flights.join(&a, waiter)),
+            [Joined::First, Joined::Waits, Joined::Full]
+        );
         assert_eq!((flights.join(&b, 4), flights.start(&b), flights.start(&a)), (Joined::Full, false, false));
     }
 }

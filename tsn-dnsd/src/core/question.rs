@@ -473,7 +473,10 @@ pub(crate) mod tests {
             builder
                 .opt(|opt| {
                     opt.set_version(1);
-                    let option = opt::UnknownOptData::new(domain::base::iana::OptionCode::from_int(100), b"abc".as_slice());
+                    let option = opt::UnknownOptData::new(
+                        domain::base::iana::OptionCode::from_int(100),
+                        b"abc".as_slice(),
+                    );
                     opt.push(&option.unwrap())
                 })
                 .unwrap();

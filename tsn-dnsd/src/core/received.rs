@@ -73,8 +73,10 @@ pub fn judge(asking: &Asking, key: &Key, reply: &[u8], lifetimes: Lifetimes) -> 
     if reply.get(..2) != Some(asking.id()) || !header.qr() || header.opcode() != Opcode::QUERY {
         return Received::Foreign;
     }
-    let had_edns = Message::from_slice(asking.as_slice()).is_ok_and(|query| query.header_counts().arcount() > 0);
-    let knows_no_edns = matches!(header.rcode(), Rcode::FORMERR | Rcode::NOTIMP) && had_edns && message.opt().is_none();
+    let had_edns =
+        Message::from_slice(asking.as_slice()).is_ok_and(|query| query.header_counts().arcount() > 0);
+    let knows_no_edns =
+        matches!(header.rcode(), Rcode::FORMERR | Rcode::NOTIMP) && had_edns && message.opt().is_none();
     if knows_no_edns {
         return Received::NoEdns;
     }
@@ -82,7 +84,9 @@ pub fn judge(asking: &Asking, key: &Key, reply: &[u8], lifetimes: Lifetimes) -> 
     match (message.header_counts().qdcount(), question) {
         (0, _) if header.rcode() != Rcode::NOERROR => return Received::Helpless(header.rcode(), None),
         (1, Some(question)) if question == asking.question() => {}
-        (1, Some(question)) if question.eq_ignore_ascii_case(asking.question()) => return Received::OtherCase,
+        (1, Some(question)) if question.eq_ignore_ascii_case(asking.question()) => {
+            return Received::OtherCase;
+        }
         _ => return Received::Foreign,
     }
     if header.tc() {
@@ -169,7 +173,7 @@ impl<'a> Kept<'a> {
                     Rtype::CNAME => here && !std::mem::replace(&mut aliased, true),
                     _ => false,
                 };
-                if keep && !self.answer.iter().any(|kept| *kept == record) {
+                if keep && !self.answer.contains(&record) {
                     self.positive |= is_last && rtype == key.qtype();
                     self.answer.push(record);
                 }
@@ -250,13 +254,22 @@ fn records<'a>(section: domain::base::message::RecordSection<'a, [u8]>) -> Optio
 }
 
 /// The name of the question and those that its aliases lead to.
-fn aliases<'a>(name: ParsedName<&'a [u8]>, answers: &'a [Parsed<'a>], qtype: Rtype) -> Vec<ParsedName<&'a [u8]>> {
+fn aliases<'a>(
+    name: ParsedName<&'a [u8]>,
+    answers: &'a [Parsed<'a>],
+    qtype: Rtype,
+) -> Vec<ParsedName<&'a [u8]>> {
     let mut names = vec![name];
     while names.len() <= ALIASES_MAX && qtype != Rtype::CNAME {
         let Some(last) = names.last() else { break };
-        let alias = answers.iter().find(|record| record.rtype() == Rtype::CNAME && record.owner().name_eq(last));
+        let alias =
+            answers.iter().find(|record| record.rtype() == Rtype::CNAME && record.owner().name_eq(last));
         let target = alias.and_then(|record| {
-            record.to_record::<domain::rdata::Cname<_>>().ok().flatten().map(|record| record.into_data().into_cname())
+            record
+                .to_record::<domain::rdata::Cname<_>>()
+                .ok()
+                .flatten()
+                .map(|record| record.into_data().into_cname())
         });
         match target {
             Some(target) if !names.iter().any(|name| name.name_eq(&target)) => names.push(target),
@@ -275,7 +288,7 @@ fn is_dname_of(owner: &ParsedName<&[u8]>, name: &ParsedName<&[u8]>, answers: &[P
 /// Whose signature a record is.
 fn signer<'a>(record: &Parsed<'a>) -> Option<ParsedName<&'a [u8]>> {
     let record = record.to_record::<domain::rdata::Rrsig<&[u8], _>>().ok()??;
-    Some(record.data().signer_name().clone())
+    Some(*record.data().signer_name())
 }
 
 fn clamp(record: &Parsed<'_>, min: u32, max: u32) -> u32 {

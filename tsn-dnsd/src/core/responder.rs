@@ -1,6 +1,9 @@
 //! Replies to one client, and whether they may leave at once: addresses of announced names wait for their router (T4).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    rc::Rc,
+};
 
 use domain::base::iana::{Rcode, Rtype};
 
@@ -58,7 +61,7 @@ pub struct Responder {
     /// What is configured.
     pub settings: Settings,
     /// What happened so far.
-    pub counters: Counters,
+    pub counters: Rc<Counters>,
 }
 
 impl Responder {
@@ -134,13 +137,7 @@ impl Responder {
     }
 
     /// What comes instead of a type that leads around an announcement.
-    pub fn around(
-        &self,
-        client: Client,
-        question: &Question<'_>,
-        apex: usize,
-        out: &mut Vec<u8>,
-    ) -> Handled {
+    pub fn around(&self, client: Client, question: &Question<'_>, apex: usize, out: &mut Vec<u8>) -> Handled {
         self.counters.announce_emptied.up();
         Reply::to(question, client.over_udp).empty(apex, out);
         Handled::Replied

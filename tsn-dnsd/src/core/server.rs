@@ -14,6 +14,7 @@
 use std::{
     hash::RandomState,
     net::{IpAddr, Ipv4Addr},
+    rc::Rc,
     time::Instant,
 };
 
@@ -65,7 +66,7 @@ impl Server {
             strangers: Limiter::new(now, Some(REFUSALS)),
             cache: Cache::new(settings.cache, hasher),
             zones,
-            responder: Responder { settings, counters: Counters::default() },
+            responder: Responder { settings, counters: Rc::default() },
         }
     }
 
@@ -90,7 +91,7 @@ impl Server {
     }
 
     /// What happened so far.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Rc<Counters> {
         &self.responder.counters
     }
 
@@ -121,7 +122,11 @@ impl Server {
         let counters = &self.responder.counters;
         match Question::parse(packet) {
             Ok(question) => {
-                if client.over_udp { counters.queries_udp.up() } else { counters.queries_tcp.up() }
+                if client.over_udp {
+                    counters.queries_udp.up()
+                } else {
+                    counters.queries_tcp.up()
+                }
                 self.handle_question(now, client, &question, out)
             }
             Err(Unreadable::Update) => {
@@ -135,13 +140,7 @@ impl Server {
     }
 
     /// Strangers learn that they are from a refusal that is no longer than their question.
-    fn refuse_stranger(
-        &mut self,
-        now: Instant,
-        client: Client,
-        packet: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Handled {
+    fn refuse_stranger(&mut self, now: Instant, client: Client, packet: &[u8], out: &mut Vec<u8>) -> Handled {
         let counters = &self.responder.counters;
         // One bucket for all: who forges addresses gets no more.
         let everybody = IpAddr::V4(Ipv4Addr::BROADCAST);

@@ -47,7 +47,8 @@ impl Server {
 
     /// How long to wait for it before the next server is asked beside it.
     pub fn patience(&self) -> Duration {
-        let known = self.round_trip.map(|mean| (mean * ROUND_TRIPS).clamp(PATIENCE_RANGE.0, PATIENCE_RANGE.1));
+        let known =
+            self.round_trip.map(|mean| (mean * ROUND_TRIPS).clamp(PATIENCE_RANGE.0, PATIENCE_RANGE.1));
         known.unwrap_or(PATIENCE)
     }
 

@@ -24,7 +24,7 @@ pub fn zones(
     let mut errors: Vec<ConfigError> = without
         .map(|row| {
             let problem = format!("the file of the TSIG secrets has no line for the key '{}'", row.name);
-            error(file, row.line, format!("config tsigkey '{}'", row.name), problem)
+            error(file, row.line, format!("tsigkey '{}'", row.name), problem)
         })
         .collect();
     let settings = settings(config, secrets);
@@ -73,14 +73,12 @@ fn algorithm(algorithm: TsigAlgorithm) -> &'static str {
 fn placed(file: &Path, config: &DnsdConfig, finding: &Finding) -> ConfigError {
     let row = match finding.origin {
         Origin::Zone(number) => {
-            config.zones.values().nth(number).map(|row| (row.line, format!("config zone '{}'", row.section)))
+            config.zones.values().nth(number).map(|row| (row.line, format!("zone '{}'", row.section)))
         }
         Origin::Record(number) => config.records.get(number).map(|row| (row.line, row.title.clone())),
-        Origin::Key(number) => config
-            .tsig_keys
-            .values()
-            .nth(number)
-            .map(|row| (row.line, format!("config tsigkey '{}'", row.name))),
+        Origin::Key(number) => {
+            config.tsig_keys.values().nth(number).map(|row| (row.line, format!("tsigkey '{}'", row.name)))
+        }
     };
     let (line, section) = row.unwrap_or_default();
     error(file, line, section, finding.error.to_string())
@@ -130,9 +128,6 @@ config tsigkey 'alice'
         let error = read(&FILE.replace("192.0.2.1", "192.0.2"), &secrets).unwrap_err();
         assert!(error.starts_with("tsn-dnsd:6:") && error.contains("accepted is an IPv4 address"), "{error}");
         let error = read(FILE, &Secrets::new()).unwrap_err();
-        assert!(
-            error.starts_with("tsn-dnsd:11: config tsigkey 'alice': the file of the TSIG secrets"),
-            "{error}"
-        );
+        assert!(error.starts_with("tsn-dnsd:11: tsigkey 'alice': the file of the TSIG secrets"), "{error}");
     }
 }

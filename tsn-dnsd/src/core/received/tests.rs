@@ -89,13 +89,24 @@ impl Reply {
 
 fn soa(minimum: u32) -> Soa<NameBuf> {
     let ttl = Ttl::from_secs;
-    Soa::new(name("ns.example.net"), name("admin.example.net"), 1.into(), ttl(1), ttl(2), ttl(3), ttl(minimum))
+    Soa::new(
+        name("ns.example.net"),
+        name("admin.example.net"),
+        1.into(),
+        ttl(1),
+        ttl(2),
+        ttl(3),
+        ttl(minimum),
+    )
 }
 
 fn owners(answer: &Answer) -> Vec<String> {
     let message = Message::from_slice(answer.message()).unwrap();
     let sections = message.answer().unwrap().chain(message.authority().unwrap());
-    sections.map(|record| record.unwrap()).map(|r| format!("{} {} {}", r.owner(), r.ttl().as_secs(), r.rtype())).collect()
+    sections
+        .map(|record| record.unwrap())
+        .map(|r| format!("{} {} {}", r.owner(), r.ttl().as_secs(), r.rtype()))
+        .collect()
 }
 
 const ALICE: Query = Query("alice.example.net", Rtype::A);
@@ -110,14 +121,18 @@ fn an_answer_is_kept_with_its_shortest_lifetime() {
         .finish();
     let (answer, dropped) = exchange.answer(&reply);
     assert_eq!((answer.lifetime(), dropped, answer.rcode()), (200, 0, Rcode::NOERROR));
-    assert_eq!(answer.addresses().collect::<Vec<_>>(), [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)]);
+    assert_eq!(
+        answer.addresses().collect::<Vec<_>>(),
+        [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)]
+    );
     assert_eq!(answer.key(), exchange.key.as_slice());
 }
 
 #[test]
 fn other_ids_questions_and_directions_are_foreign() {
     let exchange = Exchange::new(&ALICE, false);
-    let good = exchange.reply(Rcode::NOERROR).with("alice.example.net", 300, A::from_octets(192, 0, 2, 1)).finish();
+    let good =
+        exchange.reply(Rcode::NOERROR).with("alice.example.net", 300, A::from_octets(192, 0, 2, 1)).finish();
     for (at, mask) in [(0, 1), (1, 1), (2, 0x80), (2, 0x08), (5, 2), (13, 1), (31, 1), (33, 1)] {
         let mut reply = good.clone();
         reply[at] ^= mask;
@@ -129,7 +144,8 @@ fn other_ids_questions_and_directions_are_foreign() {
 #[test]
 fn other_letters_are_told_apart_from_other_names() {
     let exchange = Exchange::new(&ALICE, false);
-    let mut reply = exchange.reply(Rcode::NOERROR).with("alice.example.net", 300, A::from_octets(192, 0, 2, 1)).finish();
+    let mut reply =
+        exchange.reply(Rcode::NOERROR).with("alice.example.net", 300, A::from_octets(192, 0, 2, 1)).finish();
     reply[13] ^= 0x20;
     assert_eq!(exchange.judge(&reply), Received::OtherCase);
 }
@@ -165,7 +181,13 @@ fn extended_errors_come_along() {
     let query = Message::from_octets(exchange.asking.as_slice().to_vec()).unwrap();
     let builder = MessageBuilder::new_vec().start_answer(&query, Rcode::SERVFAIL).unwrap();
     let mut builder: AdditionalBuilder<_> = builder.additional();
-    builder.opt(|opt| opt.push_raw_option(15.into(), 2, |target| domain::dep::octseq::OctetsBuilder::append_slice(target, &[0, 6]))).unwrap();
+    builder
+        .opt(|opt| {
+            opt.push_raw_option(15.into(), 2, |target| {
+                domain::dep::octseq::OctetsBuilder::append_slice(target, &[0, 6])
+            })
+        })
+        .unwrap();
     assert_eq!(exchange.judge(&builder.finish()), Received::Helpless(Rcode::SERVFAIL, Some(6)));
 }
 
@@ -238,8 +260,13 @@ fn ttls_are_clamped() {
     let exchange = Exchange::new(&ALICE, false);
     let bounds = Lifetimes { min: 10, max: 100, negative_max: 50 };
     for (ttl, expected) in [(0, 10), (50, 50), (5_000, 100), (0x8000_0001, 10)] {
-        let reply = exchange.reply(Rcode::NOERROR).with("alice.example.net", ttl, A::from_octets(192, 0, 2, 1)).finish();
-        let Received::Answer(answer, _) = judge(&exchange.asking, &exchange.key, &reply, bounds) else { panic!() };
+        let reply = exchange
+            .reply(Rcode::NOERROR)
+            .with("alice.example.net", ttl, A::from_octets(192, 0, 2, 1))
+            .finish();
+        let Received::Answer(answer, _) = judge(&exchange.asking, &exchange.key, &reply, bounds) else {
+            panic!()
+        };
         assert_eq!(answer.lifetime(), expected);
         assert_eq!(owners(&answer), [format!("alice.example.net {expected} A")]);
     }
@@ -248,7 +275,8 @@ fn ttls_are_clamped() {
 #[test]
 fn unreadable_data_makes_the_reply_malformed() {
     let exchange = Exchange::new(&ALICE, false);
-    let good = exchange.reply(Rcode::NOERROR).with("alice.example.net", 60, A::from_octets(192, 0, 2, 1)).finish();
+    let good =
+        exchange.reply(Rcode::NOERROR).with("alice.example.net", 60, A::from_octets(192, 0, 2, 1)).finish();
     for end in good.len() - 20..good.len() {
         assert_eq!(exchange.judge(&good[..end]), Received::Malformed, "{end}");
     }
@@ -309,7 +337,13 @@ fn sixty_four_kilobytes_of_pointers_are_bounded_work() {
 }
 
 fn arbitrary_record() -> impl Strategy<Value = Vec<u8>> {
-    let owner = prop_oneof![Just("alice.example.net"), Just("bob.example.net"), Just("example.net"), Just("x.org"), Just(".")];
+    let owner = prop_oneof![
+        Just("alice.example.net"),
+        Just("bob.example.net"),
+        Just("example.net"),
+        Just("x.org"),
+        Just(".")
+    ];
     let owner2 = owner.clone();
     (owner, owner2, 0_u8..6, any::<u32>()).prop_map(|(owner, target, kind, ttl)| match kind {
         0 => record(owner, ttl, A::from_octets(192, 0, 2, 1)),

@@ -76,11 +76,11 @@ impl Bench {
 
 fn extended_error(message: &Message<Vec<u8>>) -> Option<u16> {
     let opt = message.opt()?;
-    let error = opt.opt().iter::<AllOptData<_, _>>().find_map(|option| match option.unwrap() {
+    let mut options = opt.opt().iter::<AllOptData<_, _>>();
+    options.find_map(|option| match option.unwrap() {
         AllOptData::ExtendedError(error) => Some(error.code().to_int()),
         _ => None,
-    });
-    error
+    })
 }
 
 fn ttl(message: &Message<Vec<u8>>) -> u32 {
@@ -137,7 +137,10 @@ fn what_is_stale_serves_when_nobody_answers() {
     let mut out = Vec::new();
     bench.server.handle_unanswered(bench.now, CLIENT, &packet, extended::NETWORK_ERROR, &mut out);
     let reply = Message::from_octets(out).unwrap();
-    assert_eq!((reply.header().rcode(), extended_error(&reply)), (Rcode::NOERROR, Some(extended::STALE_ANSWER)));
+    assert_eq!(
+        (reply.header().rcode(), extended_error(&reply)),
+        (Rcode::NOERROR, Some(extended::STALE_ANSWER))
+    );
     assert_eq!(ttl(&reply), 10);
     // For a while it serves without asking.
     assert_eq!(extended_error(&bench.reply(&packet)), Some(extended::STALE_ANSWER));
@@ -194,7 +197,8 @@ fn broken_and_strange_packets_are_told_apart() {
     let mut update = good.clone();
     update[2] |= 5 << 3;
     assert!(matches!(bench.ask(CLIENT, &update).0, Handled::Update));
-    let counted = ["format_errors", "not_implemented", "not_a_query", "updates"].map(|name| bench.counter(name));
+    let counted =
+        ["format_errors", "not_implemented", "not_a_query", "updates"].map(|name| bench.counter(name));
     assert_eq!(counted, [2, 1, 1, 1]);
 }
 
@@ -204,7 +208,10 @@ fn who_wants_no_recursion_gets_only_what_is_known() {
     let mut packet = WWW.edns(1232, false);
     packet[2] &= !1;
     let reply = bench.reply(&packet);
-    assert_eq!((reply.header().rcode(), extended_error(&reply)), (Rcode::REFUSED, Some(extended::NOT_AUTHORITATIVE)));
+    assert_eq!(
+        (reply.header().rcode(), extended_error(&reply)),
+        (Rcode::REFUSED, Some(extended::NOT_AUTHORITATIVE))
+    );
     bench.learn(&WWW, 300);
     assert_eq!(bench.reply(&packet).header_counts().ancount(), 1);
 }
@@ -224,7 +231,10 @@ fn t4_an_announced_address_is_held_until_its_router_was_told() {
     let mut out = Vec::new();
     bench.server.handle_verdict(&held, &Verdict::Send(vec![ADDRESS]), &mut out);
     let reply = Message::from_octets(out).unwrap();
-    assert_eq!((ttl(&reply), reply.opt().unwrap().rcode(reply.header())), (2, domain::base::iana::OptRcode::NOERROR));
+    assert_eq!(
+        (ttl(&reply), reply.opt().unwrap().rcode(reply.header())),
+        (2, domain::base::iana::OptRcode::NOERROR)
+    );
     assert_eq!(bench.counter("announced"), 1);
 }
 
@@ -274,7 +284,10 @@ fn what_leads_around_an_announcement_is_empty() {
         assert_eq!(reply.header_counts().nscount(), 1);
     }
     assert_eq!(bench.counter("announce_emptied"), 3);
-    assert!(matches!(bench.ask(CLIENT, &Query("alice.home.example.net", Rtype::MX).plain()).0, Handled::Ask(_)));
+    assert!(matches!(
+        bench.ask(CLIENT, &Query("alice.home.example.net", Rtype::MX).plain()).0,
+        Handled::Ask(_)
+    ));
 }
 
 #[test]
@@ -294,7 +307,10 @@ fn too_many_questions_are_told_so() {
     let mut out = Vec::new();
     bench.server.handle_too_many(CLIENT, &WWW.edns(1232, false), &mut out);
     let reply = Message::from_octets(out).unwrap();
-    assert_eq!((reply.header().rcode(), extended_error(&reply)), (Rcode::SERVFAIL, Some(extended::NOT_READY)));
+    assert_eq!(
+        (reply.header().rcode(), extended_error(&reply)),
+        (Rcode::SERVFAIL, Some(extended::NOT_READY))
+    );
 }
 
 proptest! {
