@@ -5,7 +5,7 @@
 #
 #   en3 10.0.3.10 ---- nat3 ------------------ inet --------------- router1 --- alice 192.168.1.10
 #   (a second host:    masquerade, random        |                  203.0.113.2 '- bob 192.168.1.11
-#    10.0.3.11)        ports, 203.0.116.2        '-- stranger 198.51.101.10
+#    10.0.3.12)        ports, 203.0.116.2        '-- stranger 198.51.101.10
 #
 # nat3 can hold the first packet back, so that the state before it can be looked at.
 . "$(dirname "$0")/lib.sh"
@@ -62,7 +62,7 @@ refused_by_router() {
 
 lab_up
 on nat3 sysctl -qw net.ipv4.ip_forward=1
-ip -n "$NATF_LAB-en3" addr add 10.0.3.11/24 dev eth0
+ip -n "$NATF_LAB-en3" addr add 10.0.3.12/24 dev eth0
 lab start routerd router1
 lab start endd en3
 
@@ -86,7 +86,7 @@ mapped=$(awaiting mapped || echo 203.0.113.2:1)
 before=$(counter first_packets_unmatched)
 check "whose source port is not known yet" prints '^203\.0\.116\.2:0$' awaiting source
 check "another host's connection from the NAT's address to another port is the firewall's business" \
-	refused_by_router en3 80 5000 --from 10.0.3.11
+	refused_by_router en3 80 5000 --from 10.0.3.12
 check "so is a stranger's to the mapped port (N7)" refused_by_router stranger "${mapped#*:}" 5000
 check "neither of them spent the awaited packet" prints "$mapped" awaiting mapped
 check "nor reached the daemon" test "$(counter first_packets_unmatched)" == "$before"
