@@ -31,7 +31,7 @@ use super::{
     limit::Limiter,
     question::{Key, Question, Unreadable, flag},
     received::Lifetimes,
-    reply::{Reply, extended, failure_of},
+    reply::{Reply, UDP_SIZE, extended, failure_of},
     responder::{Client, Handled, Held, Responder},
     settings::Settings,
 };
@@ -136,6 +136,28 @@ impl Server {
             Err(Unreadable::Drop) => silent(&counters.not_a_query),
             Err(Unreadable::FormatError) => fail(&counters.format_errors, packet, Rcode::FORMERR, out),
             Err(Unreadable::NotImplemented) => fail(&counters.not_implemented, packet, Rcode::NOTIMP, out),
+        }
+    }
+
+    /// Signs the reply from `start` if its question is signed (RFC 8945, 5.3); `unix_now` in seconds.
+    pub fn sign_reply(
+        &mut self,
+        client: Client,
+        packet: &[u8],
+        unix_now: impl FnOnce() -> u64,
+        start: usize,
+        out: &mut Vec<u8>,
+    ) {
+        let room = || match Question::parse(packet) {
+            Ok(question) if client.over_udp => question.udp_size().min(UDP_SIZE.into()),
+            _ => usize::from(u16::MAX),
+        };
+        let reply = out.get(start..).unwrap_or_default();
+        if !reply.is_empty()
+            && let Some(signed) = self.zones.sign_reply(packet, unix_now, reply, room)
+        {
+            out.truncate(start);
+            out.extend(signed);
         }
     }
 

@@ -25,7 +25,7 @@ use smol::LocalExecutor;
 use super::{
     streams::{ConnectionId, Questions, Streams},
     upstream::{Resolver, within},
-    zone_files::ZoneFiles,
+    zone_files::{ZoneFiles, unix_now},
 };
 use crate::{
     core::{
@@ -220,8 +220,13 @@ impl Service {
         way: impl FnOnce() -> Way,
         out: &mut Vec<u8>,
     ) -> bool {
+        let start = out.len();
         let handled = self.server.borrow_mut().handle_packet(now, client, packet, out);
-        self.carry_on(handled, client, packet, way, out)
+        let later = self.carry_on(handled, client, packet, way, out);
+        if !later {
+            self.server.borrow_mut().sign_reply(client, packet, unix_now, start, out);
+        }
+        later
     }
 
     /// Starts what takes time; true where the reply comes later.
@@ -290,6 +295,7 @@ impl Service {
             // What is not announced is answered here and now, so that a further wait is for its router.
             let later = self.carry_on(handled, client, &packet, || way.clone(), &mut out);
             if !later {
+                self.server.borrow_mut().sign_reply(client, &packet, unix_now, 0, &mut out);
                 self.deliver(&way, &out);
             }
         }

@@ -46,6 +46,8 @@ counters! {
     tsig_bad_signature,
     /// Signatures too old, too new, or older than what was applied (RFC 8945, 5.2.3).
     tsig_bad_time,
+    /// Signed questions whose signature is not well formed, or not in its place (RFC 8945, 5.1).
+    tsig_malformed,
     /// Signatures that are shortened (RFC 8945, 5.2.4).
     tsig_truncated,
 }

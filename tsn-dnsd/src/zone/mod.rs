@@ -18,6 +18,7 @@ mod name;
 mod rdata;
 mod records;
 mod seen;
+mod signed;
 mod soa;
 mod state;
 mod tree;

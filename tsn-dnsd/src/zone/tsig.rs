@@ -66,6 +66,10 @@ impl Keyring {
         Self(keys)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn contains(&self, path: &[u8]) -> bool {
         self.0.contains_key(path)
     }

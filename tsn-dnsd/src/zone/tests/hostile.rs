@@ -115,9 +115,10 @@ proptest! {
         let mut packet = Update::new().bare();
         packet.truncate(4);
         packet.extend(&octets);
-        for packet in [octets, packet.clone(), sign([packet, vec![0; 8]].concat(), "alice", NOW, &[], 32)] {
+        for packet in [octets.clone(), packet.clone(), sign([packet, vec![0; 8]].concat(), "alice", NOW, &[], 32)] {
             let changes = matches!(zones.handle_update(&packet, NOW), UpdateOutcome::Save(_));
             prop_assert!(!changes);
+            let _ = zones.sign_reply(&packet, || NOW, &octets, || 512);
         }
     }
 

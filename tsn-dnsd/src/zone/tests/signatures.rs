@@ -223,3 +223,46 @@ fn replay_after_a_restart_is_too_old() {
     reloaded.adopt(&mut zones);
     assert_eq!(slow_clock.send(&mut reloaded), Rcode::NOERROR, "a reload is no restart");
 }
+
+/// A question for the SOA, signed.
+fn signed_question(key: &str, mac_length: usize) -> Vec<u8> {
+    let mut packet = Update::new().bare();
+    packet[2] = 1;
+    sign(packet, key, NOW, &[], mac_length)
+}
+
+#[test]
+fn rfc8945_5_3_signed_question_gets_a_signed_answer() {
+    let mut zones = open_zone();
+    let question = signed_question("alice", 32);
+    let reply = [&question[..2], &[0x85, 0x80, 0, 1, 0, 0, 0, 0, 0, 0], &question[12..34]].concat();
+    let mac = Message::from_slice(&question).unwrap();
+    let mac = mac.get_last_additional::<Tsig<_, _>>().unwrap().data().mac_slice().to_vec();
+    let signed = zones.sign_reply(&question, || NOW, &reply, || 1232);
+    assert_eq!(signed, Some(sign(reply.clone(), "alice", NOW, &mac, 32)));
+    let truncated = zones.sign_reply(&question, || NOW, &reply, || 100).unwrap();
+    assert_eq!((truncated[2], truncated[3]), (0x83, 0x80), "TC, RA");
+    assert_eq!(verdict(&truncated), (Rcode::NOERROR, Some(TsigRcode::NOERROR), 32, vec![]));
+}
+
+#[test]
+fn rfc8945_5_3_2_question_with_a_wrong_signature_is_refused() {
+    let mut zones = open_zone();
+    let mut verdict_of =
+        |packet: &[u8]| verdict(&zones.sign_reply(packet, || NOW, &[0; 12], || 1232).unwrap());
+    let bad_key = verdict_of(&signed_question("eve", 32));
+    assert_eq!(bad_key, (Rcode::NOTAUTH, Some(TsigRcode::BADKEY), 0, vec![]));
+    assert_eq!(verdict_of(&signed_question("alice", 15)).0, Rcode::FORMERR);
+    assert_eq!((zones.counters().tsig_bad_key, zones.counters().tsig_malformed), (1, 1));
+}
+
+#[test]
+fn unsigned_questions_and_servers_without_keys_are_left_alone() {
+    let mut packet = Update::new().bare();
+    packet[2] = 1;
+    assert_eq!(open_zone().sign_reply(&packet, || NOW, &[], || 1232), None);
+    packet.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+    packet[11] = 1;
+    assert_eq!(open_zone().sign_reply(&packet, || NOW, &[], || 1232), None);
+    assert_eq!(Zones::default().sign_reply(&signed_question("alice", 32), || NOW, &[], || 1232), None);
+}

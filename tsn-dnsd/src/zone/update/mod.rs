@@ -13,13 +13,15 @@ mod edit;
 mod prerequisite;
 mod request;
 
+pub(super) use self::request::zone_section;
+
 use std::fmt;
 
 use domain::base::iana::{Class, Rcode, TsigRcode};
 
 use self::{
     edit::Edit,
-    request::{Request, is_update, zone_section},
+    request::{Request, is_update},
 };
 use super::{
     counters::raise,
@@ -257,7 +259,7 @@ impl Zones {
         exchange.answer(refusal.rcode())
     }
 
-    fn count_tsig(&mut self, error: TsigRcode) {
+    pub(super) fn count_tsig(&mut self, error: TsigRcode) {
         let counters = &mut self.counters;
         raise(match error {
             TsigRcode::BADKEY => &mut counters.tsig_bad_key,
