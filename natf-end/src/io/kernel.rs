@@ -1,6 +1,7 @@
 //! Carries the engine's outputs to the kernel, and the kernel's packets and answers to the engine.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     os::fd::AsFd as _,
@@ -40,8 +41,11 @@ const VAT_MAP: SetName<'static> = SetName { table: TABLE, set: VAT };
 const DRAINING_SET: SetName<'static> = SetName { table: TABLE, set: DRAINING };
 /// An element that a killed daemon leaves behind sends its flow to an unread queue, which lets it pass.
 const DRAINING_TIMEOUT: Duration = Duration::from_secs(2);
-/// Looks at the queue while a flow drains; a sender that is faster than this is not waited for.
-const DRAINING_LOOKS: u32 = 64;
+/// A flow that sends nothing for so long has drained: none of its packets is on its way into the queue while the
+/// kernel is told to let them pass.
+const DRAINING_PAUSE: Duration = Duration::from_millis(5);
+/// One that never pauses is not waited for any longer.
+const DRAINING_LIMIT: Duration = Duration::from_millis(50);
 const SOURCE_MAP: SetName<'static> = SetName { table: TABLE, set: SOURCE };
 
 /// What the caller has to do, because it takes more than a system call.
@@ -51,6 +55,20 @@ pub enum Errand {
     Resolve(Ipv4Addr),
     /// Tell the person who asked.
     Pinged(PingReport),
+}
+
+/// A flow whose packets still go through the queue, behind those that were held.
+#[derive(Debug, Clone, Copy)]
+struct Draining {
+    since: Instant,
+    /// When its newest packet was taken from the queue.
+    newest: Instant,
+}
+
+impl Draining {
+    fn end(&self) -> Instant {
+        (self.newest + DRAINING_PAUSE).min(self.since + DRAINING_LIMIT)
+    }
 }
 
 /// The kernel objects of an external node: table, queue, sockets, conntrack.
@@ -66,7 +84,7 @@ pub struct Kernel {
     verdicts: Vec<(u32, Verdict)>,
     /// The flow that was translated last: the one whose packets are released next.
     translated: Option<Flow>,
-    draining: Vec<Concat>,
+    draining: BTreeMap<Flow, Draining>,
     errands: Vec<Errand>,
     /// When this turn began, and which step with it.
     started: Option<(Instant, Step)>,
@@ -91,7 +109,7 @@ impl Kernel {
             is_gateway: !rules.lan.is_empty(),
             verdicts: Vec::new(),
             translated: None,
-            draining: Vec::new(),
+            draining: BTreeMap::new(),
             errands: Vec::new(),
             started: None,
             ident: u16::try_from(SystemRandom::new()?.below(1 << 16)).unwrap_or_default(),
@@ -171,16 +189,17 @@ impl Kernel {
     /// # Errors
     /// Where the queue itself fails.
     pub fn take_packets(&mut self, engine: &mut Engine, relations: &mut RelationTable) -> Result<(), Error> {
-        let mut looks = 0;
         loop {
-            looks += 1;
             let now = Instant::now();
-            let Self { queue, verdicts, .. } = self;
+            let Self { queue, verdicts, draining, .. } = self;
             let taken = queue.recv_batch(|packet| match first_packet(packet.payload) {
                 Some((flow, start)) => {
                     let address = *flow.destination.ip();
                     let dial = relations.relation(address).and_then(|relation| Dial::of(relation, now));
                     relations.touch(address, now);
+                    if let Some(drains) = draining.get_mut(&flow) {
+                        drains.newest = now;
+                    }
                     engine.handle_first_packet(now, PacketId(packet.id), flow, start, dial);
                 }
                 // The chain behind rejects it.
@@ -188,27 +207,32 @@ impl Kernel {
             })?;
             self.started = Some((now, Step::NegotiationStart));
             self.carry_out(now, engine)?;
-            let drains = self.is_draining() && taken > 0 && looks < DRAINING_LOOKS;
-            // Once more after the end: what came in between is not to be overtaken either.
-            if taken < BATCH && !drains && !self.finish_draining()? {
+            if taken < BATCH {
                 return Ok(());
             }
         }
     }
 
-    /// Whether datagrams were released just now: then the queue is to be emptied next.
-    pub fn is_draining(&self) -> bool {
-        !self.draining.is_empty()
+    /// When the first of the flows whose packets were just released may have drained.
+    pub fn drained_at(&self) -> Option<Instant> {
+        self.draining.values().map(Draining::end).min()
     }
 
-    /// From here on datagrams pass by themselves; says whether any did not before.
-    fn finish_draining(&mut self) -> Result<bool, Error> {
-        if !self.is_draining() {
-            return Ok(false);
+    /// From here on the datagrams of flows that have drained pass by themselves. The queue is to be looked at before,
+    /// and once more after it.
+    ///
+    /// # Errors
+    /// Where the kernel can no longer be reached.
+    pub fn finish_draining(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        let is_over = |(_, drains): &(&Flow, &Draining)| drains.end() <= now;
+        let over: Vec<Flow> = self.draining.iter().filter(is_over).map(|(flow, _)| *flow).collect();
+        let keys: Vec<Concat> = over.iter().map(|flow| key(flow, flow.destination)).collect();
+        self.elements.delete(DRAINING_SET, &keys)?;
+        for flow in &over {
+            self.draining.remove(flow);
         }
-        self.elements.delete(DRAINING_SET, &self.draining)?;
-        self.draining.clear();
-        Ok(true)
+        Ok(())
     }
 
     /// Makes the flow's next packets wait behind those that are released now, in their order (N4). One is enough to
@@ -216,7 +240,8 @@ impl Kernel {
     fn drain(&mut self, flow: &Flow) -> Result<(), Error> {
         let key = key(flow, flow.destination);
         self.elements.add(DRAINING_SET, &[Element { key, data: None, timeout: Some(DRAINING_TIMEOUT) }])?;
-        self.draining.push(key);
+        let now = Instant::now();
+        self.draining.insert(*flow, Draining { since: now, newest: now });
         Ok(())
     }
 

@@ -204,7 +204,12 @@ impl Node {
         if is_readable(2) {
             kernel.take_datagrams(engine)?;
         }
-        if is_readable(0) || kernel.is_draining() {
+        let drains = kernel.drained_at().is_some_and(|at| at <= Instant::now());
+        if is_readable(0) || drains {
+            kernel.take_packets(engine, relations)?;
+        }
+        if drains {
+            kernel.finish_draining()?;
             kernel.take_packets(engine, relations)?;
         }
         let now = Instant::now();
@@ -298,7 +303,10 @@ impl Source for Node {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(self.engine.poll_timeout().map_or(self.table_look, |timeout| timeout.min(self.table_look)))
+        [self.engine.poll_timeout(), self.kernel.drained_at(), Some(self.table_look)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
