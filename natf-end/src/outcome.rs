@@ -218,6 +218,14 @@ pub struct PingReport {
 }
 
 impl PingReport {
+    /// Where applications end up instead, as the name is not served by NAT-f (N10).
+    pub fn plain(&self) -> Option<SocketAddrV4> {
+        self.events.iter().find_map(|(_, event)| match event {
+            PingEvent::Plain(address) => Some(*address),
+            _ => None,
+        })
+    }
+
     /// Whether a mapping was granted.
     pub fn is_granted(&self) -> bool {
         self.events.iter().any(|(_, event)| matches!(event, PingEvent::Granted { .. }))

@@ -23,6 +23,9 @@ natf-endd: reach hosts behind a NAT-f router by name
     -k, --keys FILE       keys of the homes       (/etc/natf/keys)
         --run-dir DIR     control socket          (/var/run/natf)
         --state-dir DIR   names and their virtual addresses (/var/lib/natf)
+
+'ping' exits with 0 if the router maps the host, with 1 if it refuses or does not answer, and with 3 if it runs no NAT-f
+and the home has no key: applications then reach the router itself, as without natf.
 ";
 
 /// Where the files are.

@@ -9,6 +9,9 @@ use crate::{
     error::Error,
 };
 
+/// The name is not served by NAT-f: applications reach its address itself (N10).
+const PLAIN: u8 = 3;
+
 /// Pings; succeeds where a mapping was granted.
 ///
 /// # Errors
@@ -26,8 +29,18 @@ pub fn ping(places: &Places, target: &Target, json: bool) -> Result<ExitCode, Er
     } else {
         print!("{}", text(&answer));
     }
-    let granted = answer.get("granted").and_then(Value::as_bool).unwrap_or_default();
-    Ok(if granted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::from(status(&answer)))
+}
+
+/// Neither success nor failure is said of a router without NAT-f: the application connects, but not to the host.
+fn status(answer: &Value) -> u8 {
+    let is_granted = answer.get("granted").and_then(Value::as_bool).unwrap_or_default();
+    let is_plain = answer.get("plain").is_some_and(Value::is_string);
+    match (is_granted, is_plain) {
+        (true, _) => 0,
+        (false, true) => PLAIN,
+        (false, false) => 1,
+    }
 }
 
 fn text(answer: &Value) -> String {
@@ -40,4 +53,17 @@ fn text(answer: &Value) -> String {
         text.push_str(&format!("{at:>9.3} ms  {said}\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n10_a_router_without_natf_is_told_from_a_mapping_and_from_a_refusal() {
+        assert_eq!(status(&json!({"granted": true, "plain": null})), 0);
+        assert_eq!(status(&json!({"granted": false, "plain": "203.0.113.2:22"})), PLAIN);
+        assert_eq!(status(&json!({"granted": false, "plain": null})), 1);
+        assert_eq!(status(&json!({"error": "no such name"})), 1);
+    }
 }

@@ -64,6 +64,7 @@ check "a closed port of the router is refused by the router (N10)" exits 7 web x
 check "nothing was retransmitted (N4)" nothing_retransmitted
 check "the status calls such flows plain" prints 'x.plain.example.net:80 = 203.0.115.2:80 \(plain' on en natf-endd status
 check "ping explains it (N10)" prints 'the router itself at 203.0.115.2:22' on en sh -c 'natf-endd ping z.plain.example.net || true'
+check "and its exit status is neither success nor failure (N10)" exits 3 on en natf-endd ping z.plain.example.net
 check "enrolled homes are served as ever" prints "server of alice" web alice.home.example.net
 
 # --- the same router, but silent ------------------------------------------------------------------

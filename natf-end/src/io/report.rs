@@ -89,6 +89,7 @@ pub fn ping(report: &PingReport) -> Value {
         "virtual": report.flow.destination.ip().to_string(),
         "source": report.flow.source.to_string(),
         "granted": report.is_granted(),
+        "plain": report.plain().map(|address| address.to_string()),
         "steps": report.events.iter().map(step).collect::<Vec<_>>(),
     })
 }
