@@ -344,14 +344,51 @@ fn t7_a_flow_that_finds_no_room_does_not_reach_the_router_instead() {
 }
 
 #[test]
-fn t7_limits_per_host_and_peer_hold_for_guided_flows() {
+fn t7_limits_per_client_host_and_peer_hold_for_guided_flows() {
     let mut home = Home::new();
-    home.announce("bob.home.example.net", 1);
-    for port in 1..=60 {
+    let mut flows = |host: &str, clients: std::ops::RangeInclusive<u8>| {
+        for last in clients {
+            let client = Ipv4Addr::new(198, 51, 101, last);
+            home.announce_of(Some(client), host, 1);
+            for port in 1..=20 {
+                let (source, to) = (SocketAddrV4::new(client, port), SocketAddrV4::new(G2, 80));
+                home.world.first_packet(1, Transport::Tcp, source, to);
+            }
+        }
+        (home.world.entries.len(), home.world.dropped.len())
+    };
+    assert_eq!(flows("bob.home.example.net", 1..=1), (16, 4));
+    assert_eq!(flows("bob.home.example.net", 2..=3), (40, 20));
+    assert_eq!(flows("alice.home.example.net", 4..=5), (64, 36));
+    assert_eq!(home.world.counter("refused_table_full"), 36);
+}
+
+#[test]
+fn t7_connections_that_are_over_make_room_for_the_clients_next_try() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    for port in 1..=16 {
         home.connect(port.into(), Transport::Tcp, port, 80);
     }
-    assert_eq!((home.world.entries.len(), home.world.dropped.len()), (40, 20));
-    assert_eq!(home.world.counter("refused_table_full"), 20);
+    home.world.entries.clear();
+    home.wait(1);
+    home.connect(17, Transport::Tcp, 17, 80);
+    home.wait(1);
+    home.connect(18, Transport::Tcp, 17, 80);
+    assert_eq!((home.world.dropped.as_slice(), home.inside(17).is_some()), (&[17][..], true));
+    assert_eq!(home.world.router.mappings().len(), 1);
+}
+
+#[test]
+fn connections_that_are_over_leave_the_table_within_half_a_minute() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    home.connect(1, Transport::Tcp, 1, 80);
+    home.wait(7);
+    assert_eq!(home.world.router.mappings().len(), 1);
+    home.world.entries.clear();
+    home.wait(31);
+    assert!(home.world.router.mappings().is_empty());
 }
 
 #[test]

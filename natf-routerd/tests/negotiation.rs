@@ -150,7 +150,7 @@ fn limits_per_host_peer_and_in_total_hold() {
     let granted = (1..=60).filter(|s| world.ask(&request("alice", *s, 80)).unwrap().outcome.is_ok()).count();
     assert_eq!(granted, 40);
     let granted = (100..=160).filter(|s| world.ask(&request("bob", *s, 80)).unwrap().outcome.is_ok()).count();
-    assert_eq!(granted, 10);
+    assert_eq!(granted, 24);
     assert_eq!(refusal(world.ask(&request("bob", 1000, 80))), Reason::TableFull);
 }
 

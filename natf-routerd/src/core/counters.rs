@@ -62,6 +62,8 @@ pub enum Counter {
     GuideUnmatched,
     /// Caught packets that had a row, but no room or no consent of the kernel: dropped.
     GuideDropped,
+    /// Rows ended because the access control table or a peer changed.
+    GuideRevoked,
     /// Flows whose packets are all looked at, as the set of those that need not be is full.
     PassingFull,
     /// Dynamic updates that were seen on their way and taken (T1).
@@ -112,6 +114,7 @@ const NAMES: [&str; COUNTERS] = [
     "guide_passed",
     "guide_unmatched",
     "guide_dropped",
+    "guide_revoked",
     "passing_full",
     "registrations",
     "names_learned",

@@ -24,6 +24,9 @@ use super::{
     router::{Inserted, PORT_TRIES, Router, Waiting, entry},
 };
 
+/// The part of a TSN server's flows that one client's address may have.
+const SHARE_OF_SOURCE: u32 = 4;
+
 /// Everything about announced clients.
 #[derive(Debug, Default)]
 pub(super) struct Guide {
@@ -110,6 +113,8 @@ impl Router {
         if let Err(reason) = self.lead(now, guided) {
             self.counters.refuse(reason);
             self.give_up(&guided);
+            // Nobody tells the end of an announced flow: there may be room by the time the client tries again.
+            self.look_for_ended(now, chosen.candidate.key.peer);
         }
     }
 
@@ -124,6 +129,7 @@ impl Router {
             self.discard(now, former);
         }
         self.check_limits(key.peer, key.host)?;
+        self.check_source(*source.ip())?;
         let mapping = Mapping {
             transaction: None,
             source,
@@ -142,6 +148,13 @@ impl Router {
         let (entry, timeout) = (entry(&mapping), self.limits.pending);
         self.outputs.push_back(Output::Insert { id, entry, timeout, shown });
         Ok(())
+    }
+
+    /// A TSN server has many clients: one of them, or who uses its address, gets a share of the server's flows.
+    fn check_source(&self, source: Ipv4Addr) -> Result<(), Reason> {
+        let flows = self.per_source.get(&source).copied().unwrap_or(0);
+        let most = (self.limits.max_per_peer / SHARE_OF_SOURCE).max(1);
+        if flows < most { Ok(()) } else { Err(Reason::TableFull) }
     }
 
     /// The kernel's answer to the insert.
@@ -216,7 +229,7 @@ impl Router {
         let keys = self.guide.table.iter().map(|(key, _)| *key);
         let ended: Vec<_> = keys.filter(|key| refused(key.peer, key.host)).collect();
         for key in ended {
-            self.counters.count(Counter::Revoked);
+            self.counters.count(Counter::GuideRevoked);
             self.guide.table.remove(key);
             self.uncatch_unguided(key.source);
         }

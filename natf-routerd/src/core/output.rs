@@ -155,7 +155,7 @@ pub enum Output {
     },
     /// Catch it no longer.
     Unawait(Await),
-    /// Look the entry up and tell by `handle_checked`.
+    /// Look the entry up and tell by `handle_checked`; one whose connection is over counts as gone.
     Check {
         /// To be handed back.
         id: MappingId,

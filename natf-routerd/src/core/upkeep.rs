@@ -20,6 +20,8 @@ use super::{
 
 /// Rows with an end and resting ports are looked at this often at least.
 const TICK: Duration = Duration::from_secs(30);
+/// Entries are looked at this often at least: connections end, and the kernel tells nobody.
+const CHECK_SECONDS: u32 = 30;
 
 impl Router {
     /// Puts a mapping into the table and counts it for its peer and host.
@@ -27,6 +29,7 @@ impl Router {
         let id = self.mappings.insert(mapping)?;
         *self.per_peer.entry(mapping.peer).or_insert(0) += 1;
         *self.per_host.entry(mapping.host).or_insert(0) += 1;
+        *self.per_source.entry(*mapping.source.ip()).or_insert(0) += 1;
         Some(id)
     }
 
@@ -40,6 +43,7 @@ impl Router {
         }
         decrease(&mut self.per_peer, mapping.peer);
         decrease(&mut self.per_host, mapping.host);
+        decrease(&mut self.per_source, *mapping.source.ip());
         Some(mapping)
     }
 
@@ -95,11 +99,29 @@ impl Router {
         }
     }
 
-    /// The kernel's answer to [`Output::Check`]: how long the entry still lives, `None` where it is gone.
+    /// Looks at all entries of a peer, at most once a second.
+    pub(super) fn look_for_ended(&mut self, now: Now, peer: KeyId) {
+        let seconds = self.seconds(now.instant);
+        if self.looked == Some(seconds) {
+            return;
+        }
+        self.looked = Some(seconds);
+        let own = |mapping: &Mapping| mapping.peer == peer;
+        let ids: Vec<_> =
+            self.mappings.iter().filter(|(_, mapping)| own(mapping)).map(|(id, _)| id).collect();
+        for id in ids {
+            if self.mappings.find(id).is_some_and(|mapping| mapping.stage == Stage::Live) {
+                self.check(now, id);
+            }
+        }
+    }
+
+    /// The kernel's answer to [`Output::Check`]: how long the entry still lives, `None` where it is gone or its
+    /// connection is over.
     pub fn handle_checked(&mut self, now: Now, id: MappingId, remaining: Option<Duration>) {
         match remaining {
             Some(remaining) => {
-                let seconds = u32::try_from(remaining.as_secs()).unwrap_or(u32::MAX).max(1);
+                let seconds = u32::try_from(remaining.as_secs()).unwrap_or(u32::MAX).clamp(1, CHECK_SECONDS);
                 self.mappings
                     .schedule(id, self.seconds(now.instant).saturating_add(seconds).saturating_add(1));
             }

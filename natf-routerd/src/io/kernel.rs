@@ -208,8 +208,10 @@ impl Kernel {
                 router.handle_inserted(now, id, &entry, result);
             }
             Output::Check { id, entry } => {
-                let found =
-                    self.conntrack.get(&flow(&entry))?.filter(|found| found.label == Some(label(entry.peer)));
+                let lives = |found: &natf_kernel::conntrack::Entry| {
+                    found.label == Some(label(entry.peer)) && !found.tcp_state.is_some_and(TcpState::is_over)
+                };
+                let found = self.conntrack.get(&flow(&entry))?.filter(lives);
                 router.handle_checked(now, id, found.map(|found| found.timeout));
             }
             Output::Await { id, element, timeout } => {

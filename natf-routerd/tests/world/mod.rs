@@ -62,7 +62,7 @@ pub fn limits() -> Limits {
         port_last: 32767,
         pending: Duration::from_secs(5),
         max_mappings: 100,
-        max_per_peer: 50,
+        max_per_peer: 64,
         max_per_host: 40,
         max_anyone: 4,
         max_guide: 20,
