@@ -252,9 +252,9 @@ impl Server {
     }
 
     /// Keeps an upstream server's answer.
-    pub fn handle_answer(&mut self, now: Instant, answer: &Answer) {
+    pub fn handle_answer(&mut self, now: Instant, answer: Answer) {
         let now = self.seconds(now);
-        self.cache.insert(answer.clone(), now);
+        self.cache.insert(answer, now);
     }
 
     /// Remembers that nobody could answer, with the extended error that says why.

@@ -24,7 +24,7 @@ use smol::LocalExecutor;
 
 use super::{
     streams::{ConnectionId, Questions, Streams},
-    upstream::{Resolver, within},
+    upstream::{Resolver, within_until},
     zone_files::{ZoneFiles, unix_now},
 };
 use crate::{
@@ -70,7 +70,7 @@ pub struct Service {
     /// The core.
     pub server: RefCell<Server>,
     /// The upstream servers.
-    pub resolver: Rc<Resolver>,
+    pub resolver: Resolver,
     /// Files of own zones.
     pub zone_files: ZoneFiles,
     counters: Rc<Counters>,
@@ -98,7 +98,7 @@ impl Service {
         Ok(Rc::new(Self {
             counters: server.counters().clone(),
             server: RefCell::new(server),
-            resolver: Rc::new(resolver),
+            resolver,
             zone_files,
             announcer,
             flights: RefCell::new(Flights::new(FLIGHTS, RandomState::new())),
@@ -319,9 +319,9 @@ impl Service {
 /// Asks upstream servers, and answers all who wait for it.
 async fn fly(service: Rc<Service>, key: Key) {
     let lifetimes = service.server.borrow().lifetimes();
-    let counters = service.counters.clone();
-    let mut asking = pin!(service.resolver.clone().resolve(key, lifetimes, counters));
-    let resolved = match within(STALE_PATIENCE, asking.as_mut()).await {
+    let mut asking = pin!(service.resolver.resolve(&key, lifetimes, &service.counters));
+    let stale = Instant::now() + STALE_PATIENCE;
+    let resolved = match within_until(stale, asking.as_mut()).await {
         Some(resolved) => resolved,
         None => {
             if service.server.borrow_mut().has_stale(Instant::now(), &key) {
@@ -332,7 +332,7 @@ async fn fly(service: Rc<Service>, key: Key) {
         }
     };
     match resolved {
-        Ok(answer) => service.finish(&key, &answer),
+        Ok(answer) => service.finish(&key, answer),
         Err(code) => {
             service.server.borrow_mut().handle_failure(Instant::now(), &key, code);
             let waiters = service.flights.borrow_mut().finish(&key);
@@ -342,12 +342,12 @@ async fn fly(service: Rc<Service>, key: Key) {
 }
 
 impl Service {
-    fn finish(self: &Rc<Self>, key: &Key, answer: &Answer) {
-        self.server.borrow_mut().handle_answer(Instant::now(), answer);
+    fn finish(self: &Rc<Self>, key: &Key, answer: Answer) {
         let waiters = self.flights.borrow_mut().finish(key);
         self.reply_all(waiters, |server, client, packet, out| {
-            server.handle_answered(client, packet, answer, out)
+            server.handle_answered(client, packet, &answer, out)
         });
+        self.server.borrow_mut().handle_answer(Instant::now(), answer);
     }
 
     fn reply_unanswered(self: &Rc<Self>, waiters: Vec<Waiter>, code: u16) {

@@ -6,17 +6,17 @@
 
 use std::{
     cell::RefCell,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
-    rc::Rc,
+    pin::Pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use natf_proto::Random;
 use smol::{
-    Async, LocalExecutor, Timer,
-    channel::{self, Receiver},
+    Async, Timer,
     future::or,
     io::{AsyncReadExt as _, AsyncWriteExt as _},
 };
@@ -55,149 +55,142 @@ pub struct Resolver {
     /// What is known of the servers.
     pub upstreams: RefCell<Upstreams>,
     random: RefCell<Box<dyn Random>>,
-}
-
-/// One question on its way.
-struct Attempt {
-    resolver: Rc<Resolver>,
-    counters: Rc<Counters>,
-    key: Key,
-    lifetimes: Lifetimes,
-    server: SocketAddr,
+    /// Where all datagrams are received: it is used only between two waits.
+    buffer: RefCell<Box<[u8]>>,
 }
 
 impl Resolver {
     /// For these servers.
     pub fn new(servers: &[SocketAddr], random: Box<dyn Random>) -> Self {
-        Self { upstreams: RefCell::new(Upstreams::new(servers)), random: RefCell::new(random) }
+        let buffer = vec![0; usize::from(UDP_SIZE) + 1].into();
+        Self {
+            upstreams: RefCell::new(Upstreams::new(servers)),
+            random: RefCell::new(random),
+            buffer: RefCell::new(buffer),
+        }
     }
 
-    /// The answer, or the extended error that says why there is none, within [`TIME_MAX`].
+    /// The answer to a question, within [`TIME_MAX`].
     ///
     /// # Errors
-    /// The extended error.
-    pub async fn resolve(
-        self: Rc<Self>,
-        key: Key,
-        lifetimes: Lifetimes,
-        counters: Rc<Counters>,
-    ) -> Result<Answer, u16> {
-        let asking = Resolving { resolver: self, key, lifetimes, counters, error: extended::NETWORK_ERROR };
-        let executor = LocalExecutor::new();
-        executor.run(asking.run(&executor)).await
-    }
-}
-
-struct Resolving {
-    resolver: Rc<Resolver>,
-    key: Key,
-    lifetimes: Lifetimes,
-    counters: Rc<Counters>,
-    /// What is told if nobody answers.
-    error: u16,
-}
-
-impl Resolving {
-    async fn run(mut self, executor: &LocalExecutor<'static>) -> Result<Answer, u16> {
-        let deadline = Instant::now() + TIME_MAX;
-        let order = self.resolver.upstreams.borrow().order(Instant::now());
+    /// The extended error that says why there is none.
+    pub async fn resolve(&self, key: &Key, lifetimes: Lifetimes, counters: &Counters) -> Result<Answer, u16> {
+        let order = self.upstreams.borrow().order(Instant::now());
         let mut left = order.iter().cycle().take(order.len() * ROUNDS).copied();
-        let mut helpless: Vec<SocketAddr> = Vec::new();
-        let (sender, results) = channel::unbounded();
-        // Dropped attempts end.
-        let mut attempts = std::collections::VecDeque::new();
-        let mut running = 0_usize;
-        loop {
-            let next = left.by_ref().find(|server| !helpless.contains(server));
-            if let Some(server) = next {
-                let (attempt, sender) = (self.attempt(server), sender.clone());
-                attempts.push_back(executor.spawn(async move {
-                    let said = attempt.ask().await;
-                    let _gone = sender.try_send((server, said));
-                }));
-                running += 1;
-                if attempts.len() > ATTEMPTS_MAX && attempts.pop_front().is_some_and(|old| !old.is_finished())
-                {
-                    running -= 1;
-                }
-            } else if running == 0 {
-                return Err(self.error);
-            }
-            let until = match next {
-                Some(server) => deadline.min(Instant::now() + self.patience(server)),
-                None => deadline,
-            };
-            match wait(&results, until).await {
-                Some((server, said)) => {
-                    running = running.saturating_sub(1);
-                    match self.judge(server, said) {
-                        Some(answer) => return Ok(answer),
-                        None => helpless.push(server),
-                    }
-                }
-                None if Instant::now() >= deadline => return Err(self.error),
-                None => {
-                    if let Some(server) = next {
-                        self.counters.upstream_timeouts.up();
-                        self.resolver.upstreams.borrow_mut().handle_failure(server, Instant::now());
-                        self.error = extended::NO_REACHABLE_AUTHORITY;
-                    }
-                }
-            }
-        }
-    }
-
-    fn patience(&self, server: SocketAddr) -> Duration {
-        let upstreams = self.resolver.upstreams.borrow();
-        upstreams.find(server).map_or(Duration::ZERO, |server| server.patience())
-    }
-
-    fn attempt(&self, server: SocketAddr) -> Attempt {
-        Attempt {
-            resolver: self.resolver.clone(),
-            counters: self.counters.clone(),
-            key: self.key,
-            lifetimes: self.lifetimes,
-            server,
-        }
-    }
-
-    fn judge(&mut self, server: SocketAddr, said: Said) -> Option<Answer> {
-        let failed = |resolver: &Resolver| {
-            resolver.upstreams.borrow_mut().handle_failure(server, Instant::now());
+        let mut resolving = Resolving {
+            resolver: self,
+            key,
+            counters,
+            deadline: Instant::now() + TIME_MAX,
+            error: extended::NETWORK_ERROR,
+            over: Vec::new(),
         };
-        match said {
-            Said::Answer(answer) => return Some(answer),
-            Said::Helpless(error) => {
-                log::debug!("{server} cannot help with {:?} {}", self.key, self.key.qtype());
-                self.error = error.unwrap_or(extended::NO_REACHABLE_AUTHORITY);
+        // Dropped attempts end.
+        let mut attempts = Attempts::new();
+        loop {
+            let next = left.by_ref().find(|server| !resolving.over.contains(server));
+            if let Some(server) = next {
+                let attempt = Attempt { resolver: self, counters, key, lifetimes, server };
+                attempts.push(Box::pin(async move { (server, attempt.ask().await) }));
+                if attempts.len() > ATTEMPTS_MAX {
+                    drop(attempts.remove(0));
+                }
+            } else if attempts.is_empty() {
+                return Err(resolving.error);
             }
-            Said::Failed(error) => {
-                log::debug!("{server} does not answer {:?} {}: {error}", self.key, self.key.qtype());
-                failed(&self.resolver);
+            match within_until(resolving.patience(next), first(&mut attempts)).await {
+                Some((server, said)) => {
+                    if let Some(answer) = resolving.handle(server, said) {
+                        return Ok(answer);
+                    }
+                }
+                None if Instant::now() >= resolving.deadline => return Err(resolving.late(next)),
+                None => resolving.error = resolving.late(next),
             }
         }
-        None
     }
 }
 
-/// The next result, if it comes in time.
-async fn wait<T>(results: &Receiver<T>, until: Instant) -> Option<T> {
-    or(async { results.recv().await.ok() }, async {
-        Timer::at(until).await;
-        None
+type Attempts<'a> = Vec<Pin<Box<dyn Future<Output = (SocketAddr, Said)> + 'a>>>;
+
+/// What the first of several attempts leads to; it is removed from them.
+async fn first(attempts: &mut Attempts<'_>) -> (SocketAddr, Said) {
+    poll_fn(|context| {
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            if let Poll::Ready(result) = attempt.as_mut().poll(context) {
+                drop(attempts.swap_remove(index));
+                return Poll::Ready(result);
+            }
+        }
+        Poll::Pending
     })
     .await
 }
 
-impl Attempt {
+/// One question, while servers are asked.
+struct Resolving<'a> {
+    resolver: &'a Resolver,
+    key: &'a Key,
+    counters: &'a Counters,
+    deadline: Instant,
+    /// What is told if nobody answers.
+    error: u16,
+    /// Servers that are not asked again.
+    over: Vec<SocketAddr>,
+}
+
+impl Resolving<'_> {
+    /// Until when to wait before another server is asked beside.
+    fn patience(&self, server: Option<SocketAddr>) -> Instant {
+        let upstreams = self.resolver.upstreams.borrow();
+        let patience = server.and_then(|server| upstreams.find(server)).map(|server| server.patience());
+        patience.map_or(self.deadline, |patience| self.deadline.min(Instant::now() + patience))
+    }
+
+    /// A server that was asked did not answer in time.
+    fn late(&self, server: Option<SocketAddr>) -> u16 {
+        if let Some(server) = server {
+            self.counters.upstream_timeouts.up();
+            self.resolver.upstreams.borrow_mut().handle_failure(server, Instant::now());
+        }
+        extended::NO_REACHABLE_AUTHORITY
+    }
+
+    fn handle(&mut self, server: SocketAddr, said: Said) -> Option<Answer> {
+        let question = || format!("{:?} {}", self.key, self.key.qtype());
+        match said {
+            Said::Answer(answer) => return Some(answer),
+            Said::Helpless(error) => {
+                log::debug!("{server} cannot help with {}", question());
+                self.error = error.unwrap_or(extended::NO_REACHABLE_AUTHORITY);
+            }
+            Said::Failed(error) => {
+                log::debug!("{server} does not answer {}: {error}", question());
+                self.resolver.upstreams.borrow_mut().handle_failure(server, Instant::now());
+            }
+        }
+        self.over.push(server);
+        None
+    }
+}
+
+/// One server, while it is asked.
+struct Attempt<'a> {
+    resolver: &'a Resolver,
+    counters: &'a Counters,
+    key: &'a Key,
+    lifetimes: Lifetimes,
+    server: SocketAddr,
+}
+
+impl Attempt<'_> {
     /// Asks in the manner that the server is known to understand, and finds another if it does not.
     async fn ask(self) -> Said {
         let start = Instant::now();
         let mut by_tcp = false;
         for _ in 0..MANNERS_MAX {
             let manner = self.manner();
-            let asking = Asking::new(&self.key, manner, &mut **self.resolver.random.borrow_mut());
+            let asking = Asking::new(self.key, manner, &mut **self.resolver.random.borrow_mut());
             self.counters.upstream_sent.up();
             let received = match by_tcp {
                 false => match self.ask_udp(&asking).await {
@@ -246,11 +239,16 @@ impl Attempt {
         let socket = Async::<UdpSocket>::bind((any, 0))?;
         socket.get_ref().connect(self.server)?;
         socket.send(asking.as_slice()).await?;
-        let mut buffer = vec![0; usize::from(UDP_SIZE) + 1];
         for _ in 0..FOREIGN_MAX {
-            let length = socket.recv(&mut buffer).await?;
+            // Nothing is awaited while the shared buffer is in use.
+            socket.readable().await?;
+            let mut buffer = self.resolver.buffer.borrow_mut();
+            let length = match socket.get_ref().recv(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                received => received?,
+            };
             let reply = buffer.get(..length).unwrap_or_default();
-            match judge(asking, &self.key, reply, self.lifetimes) {
+            match judge(asking, self.key, reply, self.lifetimes) {
                 Received::Foreign => self.counters.upstream_foreign.up(),
                 Received::OtherCase => {
                     self.counters.upstream_case.up();
@@ -274,14 +272,14 @@ impl Attempt {
         stream.read_exact(&mut length).await?;
         let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut reply).await?;
-        Ok(judge(asking, &self.key, &reply, self.lifetimes))
+        Ok(judge(asking, self.key, &reply, self.lifetimes))
     }
 }
 
 /// Ends `work` when the time is over.
-pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub async fn within_until<T>(until: Instant, work: impl Future<Output = T>) -> Option<T> {
     or(async { Some(work.await) }, async {
-        Timer::after(limit).await;
+        Timer::at(until).await;
         None
     })
     .await

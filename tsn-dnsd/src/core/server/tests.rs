@@ -66,7 +66,7 @@ impl Bench {
         let mut builder = builder.answer();
         builder.push((&name, Ttl::from_secs(ttl), A::new(ADDRESS))).unwrap();
         let answer = Answer::new(question.key(), &builder.finish(), ttl).unwrap();
-        self.server.handle_answer(self.now, &answer);
+        self.server.handle_answer(self.now, answer);
     }
 
     fn counter(&self, name: &str) -> u64 {
