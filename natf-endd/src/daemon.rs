@@ -11,12 +11,13 @@ use natf_end::{
     Error as EndError, Role,
     io::{
         report,
+        resolver::{Paths, SystemResolver},
         service::{Service, Setup},
     },
 };
 use natf_proto::Transport;
 use serde_json::{Value, json};
-use smol::{future::or, stream::StreamExt as _};
+use smol::{future::or, net::unix::UnixListener, stream::StreamExt as _};
 
 use crate::{check::configured, cli::Places, control, error::Error};
 
@@ -32,6 +33,25 @@ pub struct Daemon {
 /// # Errors
 /// What is wrong with the files, and what the kernel refuses.
 pub fn run(places: Places) -> Result<ExitCode, Error> {
+    // Before anything of a daemon that runs already is replaced.
+    let listener = natf_daemon::control::listen(&places.socket(), "natf-endd")?;
+    let socket = places.socket();
+    let ended = serve(places, listener);
+    let _gone = std::fs::remove_file(socket);
+    if ended.is_err() {
+        give_back();
+    }
+    ended
+}
+
+/// What a killed run left leads all questions to nobody, and this one could not take its place.
+fn give_back() {
+    if let Err(error) = SystemResolver::abandon(Paths::default()) {
+        log::error!("{error}");
+    }
+}
+
+fn serve(places: Places, listener: UnixListener) -> Result<ExitCode, Error> {
     let configured = configured(&places)?;
     if !configured.end.enabled {
         return Err(Error::Refused(format!(
@@ -39,8 +59,6 @@ pub fn run(places: Places) -> Result<ExitCode, Error> {
             places.config.display()
         )));
     }
-    // Before anything of a daemon that runs already is replaced.
-    let listener = natf_daemon::control::listen(&places.socket(), "natf-endd")?;
     let setup = Setup { configured, role: Role::Host, state_file: places.relations() };
     let service = Rc::new(Service::start(setup)?);
     let daemon = Rc::new(Daemon { service, places, started: Instant::now() });
@@ -51,7 +69,6 @@ pub fn run(places: Places) -> Result<ExitCode, Error> {
     };
     let ended = daemon.service.drive(or(control, daemon.signals()));
     daemon.service.stop();
-    let _gone = std::fs::remove_file(daemon.places.socket());
     ended??;
     Ok(ExitCode::SUCCESS)
 }

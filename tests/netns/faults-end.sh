@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 #
-# The external node's daemon dies: what is established runs on in the kernel, names go on resolving, and nothing hangs.
+# The external node's daemon dies: what is established runs on in the kernel, no name leads to the router itself,
+# and nothing hangs.
 #
 #   en 198.51.100.10 (natf-endd: killed, started again, stopped) ─ inet ─ router1 ─┬─ alice 192.168.1.10
 #                                                                                  '─ bob   192.168.1.11
@@ -53,12 +54,17 @@ download en alice.home.example.net 300
 flow=$(status 'status["flows"][0]["source"]')
 lab stop endd en KILL
 check "killed in the middle of a download" goes_on en alice.home.example.net
-check "names still resolve: resolv.conf names the former server, too" prints '198.51.101.10' on en getent ahostsv4 www.example.org
-check "a name of the home leads to the router itself then, which refuses at once" fails_at_once web alice.home.example.net
+check "a name of the home does not lead to the router itself then: no other server is asked (N10)" \
+	not on en getent ahostsv4 alice.home.example.net
+check "that fails at once, it does not hang" fails_at_once web alice.home.example.net
 check "a new connection to the virtual address fails at once, it does not hang" fails_at_once web "$virtual"
 check "so does a datagram to it" \
 	prints '^(ConnectionRefused|Permission)Error' on en /usr/bin/python3 "$packets" flow udp "$virtual" 7 6000
 check "resolv.conf is as it was at the kill" prints 'nameserver 127.0.0.153' resolv_conf
+on en sed -i.good "s/option id '4711'/option id 'x'/" /etc/config/natf
+check "a start that fails" exits 1 on en natf-endd
+check "gives resolv.conf back, as a stop does: other names resolve" test "$(resolv_conf)" == "$before"
+on en mv /etc/config/natf.good /etc/config/natf
 lab start endd en
 check "after the restart the flow is listed, with its name and its source" \
 	prints "alice.home.example.net $flow" status '[flow["name"] + " " + flow["source"] for flow in status["flows"]]'

@@ -2,7 +2,7 @@
 //!
 //! | mode         | what is written                                    | where the upstream servers are read     |
 //! |--------------|----------------------------------------------------|-----------------------------------------|
-//! | `resolvconf` | `/etc/resolv.conf`: our address first              | from what that file said before         |
+//! | `resolvconf` | `/etc/resolv.conf`: our address first or alone     | from what that file said before         |
 //! | `resolved`   | `/run/systemd/resolved.conf.d/zz-natf.conf`: domains | `/run/systemd/resolve/resolv.conf`, `DNS=` |
 //! | `none`       | nothing                                            | `/etc/resolv.conf`, or OpenWrt's own    |
 //! | `auto`       | as `resolved` where systemd-resolved serves `/etc/resolv.conf`, else as `resolvconf`        |
@@ -125,6 +125,16 @@ impl Default for Paths {
     }
 }
 
+/// Whose names are asked for at the proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Domains of the homes, `*` for all names.
+    pub domains: Vec<String>,
+    /// A home has a key. Its names lead to the router itself for everybody who asks another server, so that no other
+    /// one may be asked: not while the proxy is slow, and not while it is dead (N10).
+    pub has_keys: bool,
+}
+
 /// The system's resolver, pointed at the proxy until [`Self::stop`].
 #[derive(Debug)]
 pub struct SystemResolver {
@@ -140,24 +150,41 @@ enum Kind {
 }
 
 impl SystemResolver {
-    /// Points the system at `listen`; `domains` are those of the homes, `*` for all names.
+    /// Points the system at `listen`.
     pub fn start(
         mode: Mode,
         paths: Paths,
         listen: SocketAddr,
-        domains: &[&str],
+        served: &Served,
     ) -> Result<Self, ResolverError> {
         let mode = if mode == Mode::Auto { detect(&paths) } else { mode };
         let mut kind = match mode {
             Mode::Auto | Mode::Resolvconf if listen.port() != 53 => {
                 return Err(ResolverError::Port(listen));
             }
-            Mode::Auto | Mode::Resolvconf => Kind::ResolvConf(ResolvConf::new(paths, listen)),
-            Mode::Resolved => Kind::Resolved(Resolved::new(paths, listen, domains)),
+            Mode::Auto | Mode::Resolvconf => Kind::ResolvConf(ResolvConf::new(paths, listen, served)),
+            Mode::Resolved => Kind::Resolved(Resolved::new(paths, listen, served)),
             Mode::None => Kind::None { listen, paths },
         };
         let upstreams = kind.apply()?.unwrap_or_default();
         Ok(Self { kind, upstreams })
+    }
+
+    /// Takes other homes; the next [`Self::poll`] writes what they change.
+    pub fn serve(&mut self, served: &Served) {
+        match &mut self.kind {
+            Kind::ResolvConf(file) => file.serve(served),
+            Kind::Resolved(resolved) => resolved.serve(served),
+            Kind::None { .. } => {}
+        }
+    }
+
+    /// Gives back what a killed run left, where no other begins. To be called only while none runs.
+    pub fn abandon(paths: Paths) -> Result<(), ResolverError> {
+        // Whatever address that run had: files of ours say it themselves.
+        let listen = SocketAddr::from(([0, 0, 0, 0], 53));
+        ResolvConf::new(paths.clone(), listen, &Served::default()).restore()?;
+        Resolved::new(paths, listen, &Served::default()).restore()
     }
 
     /// The mode that was chosen.

@@ -184,7 +184,11 @@ impl Service {
         node.set_homes(new.names.clone());
         node.engine.handle_reload(new.homes.clone(), new.silent());
         drop(node);
+        if let Some(resolver) = &mut *self.resolver.borrow_mut() {
+            resolver.serve(&new.served());
+        }
         *self.configured.borrow_mut() = new;
+        self.poll_resolver();
         self.refresh_upstreams();
         Ok(())
     }
@@ -301,12 +305,16 @@ impl Service {
     async fn watch_resolver(&self) {
         loop {
             Timer::after(UPKEEP).await;
-            let polled = self.resolver.borrow_mut().as_mut().map(SystemResolver::poll);
-            match polled {
-                Some(Ok(true)) => self.refresh_upstreams(),
-                Some(Err(error)) => log::warn!("{}", with_cause(&error)),
-                _ => {}
-            }
+            self.poll_resolver();
+        }
+    }
+
+    fn poll_resolver(&self) {
+        let polled = self.resolver.borrow_mut().as_mut().map(SystemResolver::poll);
+        match polled {
+            Some(Ok(true)) => self.refresh_upstreams(),
+            Some(Err(error)) => log::warn!("{}", with_cause(&error)),
+            _ => {}
         }
     }
 
@@ -360,8 +368,7 @@ fn point_resolver(configured: &Configured, listen: SocketAddr) -> Result<SystemR
         natf_config::Resolver::Resolved => Mode::Resolved,
         natf_config::Resolver::None => Mode::None,
     };
-    let domains: Vec<&str> = configured.names.domains().collect();
-    Ok(SystemResolver::start(mode, Paths::default(), listen, &domains)?)
+    Ok(SystemResolver::start(mode, Paths::default(), listen, &configured.served())?)
 }
 
 /// The configured servers, or those of the system.

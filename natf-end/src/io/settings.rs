@@ -5,7 +5,7 @@ use std::{path::Path, rc::Rc};
 use natf_config::{EndConfig, EndSettings, HomeDomain, HomeRow, Hosts, KeyFile};
 use natf_proto::{KeyId, PeerKeys};
 
-use super::ruleset::Rules;
+use super::{resolver::Served, ruleset::Rules};
 use crate::{
     dns::Homes, engine::Silent, error::Error, flow::Home, relation::Limits, virtual_address::VirtualPrefix,
 };
@@ -49,6 +49,12 @@ impl Configured {
     /// What the nftables table depends on.
     pub fn rules(&self) -> Rules {
         Rules { prefix: self.prefix, lan: self.end.lan.clone(), ftp: true }
+    }
+
+    /// Whose names the system's resolver has to ask for here.
+    pub fn served(&self) -> Served {
+        let has_keys = self.homes.iter().any(|home| home.keys.is_some());
+        Served { domains: self.names.domains().map(str::to_owned).collect(), has_keys }
     }
 
     /// For homes without key.

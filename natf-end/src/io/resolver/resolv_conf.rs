@@ -1,9 +1,9 @@
-//! `/etc/resolv.conf` with our address in front.
+//! `/etc/resolv.conf` with our address in front, or alone.
 //!
 //! ```text
 //!   # natf: programs ask 127.0.0.153 first; the lines behind `# natf|` come back when natf stops
 //!   nameserver 127.0.0.153
-//!   nameserver 192.0.2.53            so that names still work while nobody answers at 127.0.0.153
+//!   nameserver 192.0.2.53            only without enrolled homes: names still work while nobody answers above
 //!   search example.org
 //!   # natf|nameserver 192.0.2.53     the former file, line by line: it is its own backup, and
 //!   # natf|search example.org        whatever happens to us, the next start or an editor can restore it
@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Paths, ResolverError, failed, learned, read};
+use super::{Paths, ResolverError, Served, failed, learned, read};
 
 const MARKER: &str = "# natf: ";
 const ASK: &str = "programs ask ";
@@ -32,15 +32,24 @@ pub(super) struct ResolvConf {
     paths: Paths,
     listen: SocketAddr,
     /// musl does not go through the list: it asks all at once, and the first answer counts.
+    has_musl: bool,
+    /// No other server may be asked.
     alone: bool,
     written: Option<String>,
     openwrt: Option<String>,
 }
 
 impl ResolvConf {
-    pub fn new(paths: Paths, listen: SocketAddr) -> Self {
-        let alone = has_musl(&paths.libraries);
-        Self { paths, listen, alone, written: None, openwrt: None }
+    pub fn new(paths: Paths, listen: SocketAddr, served: &Served) -> Self {
+        let has_musl = has_musl(&paths.libraries);
+        Self { paths, listen, has_musl, alone: has_musl || served.has_keys, written: None, openwrt: None }
+    }
+
+    pub fn serve(&mut self, served: &Served) {
+        let alone = self.has_musl || served.has_keys;
+        if alone != self.alone {
+            (self.alone, self.written) = (alone, None);
+        }
     }
 
     /// Writes the file if it is not as it should be. The upstream servers, unless nothing changed.

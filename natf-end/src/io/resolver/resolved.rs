@@ -15,7 +15,7 @@ use std::{
 
 use log::debug;
 
-use super::{Paths, ResolverError, failed, read, resolv_conf, with_port};
+use super::{Paths, ResolverError, Served, failed, read, resolv_conf, with_port};
 
 /// The configuration of systemd-resolved, while it names us.
 #[derive(Debug)]
@@ -27,18 +27,12 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
-    pub fn new(paths: Paths, listen: SocketAddr, domains: &[&str]) -> Self {
-        let domains: Vec<_> = domains
-            .iter()
-            .map(|domain| if *domain == "*" { "~.".into() } else { format!("~{domain}") })
-            .collect();
-        let dropin = format!(
-            "# Names of NAT-f homes are asked for at natf-endd; removed when it stops.\n\
-             [Resolve]\nDNS=\nDNS={}\nDomains={}\n",
-            with_port(listen),
-            domains.join(" ")
-        );
-        Self { paths, listen, dropin, servers: None }
+    pub fn new(paths: Paths, listen: SocketAddr, served: &Served) -> Self {
+        Self { paths, listen, dropin: dropin(listen, served), servers: None }
+    }
+
+    pub fn serve(&mut self, served: &Served) {
+        self.dropin = dropin(self.listen, served);
     }
 
     /// Writes the drop-in if it is not there. The upstream servers, unless nothing changed.
@@ -118,6 +112,17 @@ impl Resolved {
         }
         Ok(())
     }
+}
+
+fn dropin(listen: SocketAddr, served: &Served) -> String {
+    let route = |domain: &String| if domain == "*" { "~.".to_owned() } else { format!("~{domain}") };
+    let routes: Vec<String> = served.domains.iter().map(route).collect();
+    format!(
+        "# Names of NAT-f homes are asked for at natf-endd; removed when it stops.\n\
+         [Resolve]\nDNS=\nDNS={}\nDomains={}\n",
+        with_port(listen),
+        routes.join(" ")
+    )
 }
 
 /// Whether this is where systemd-resolved itself answers.

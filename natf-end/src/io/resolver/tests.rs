@@ -53,7 +53,7 @@ impl System {
     }
 
     fn start(&self, mode: Mode) -> SystemResolver {
-        SystemResolver::start(mode, self.paths.clone(), listen(), &["home.example.net"]).unwrap()
+        SystemResolver::start(mode, self.paths.clone(), listen(), &served(&["home.example.net"])).unwrap()
     }
 
     /// What the C library sees: the lines that are no comments.
@@ -66,6 +66,10 @@ impl Drop for System {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.root);
     }
+}
+
+fn served(domains: &[&str]) -> Served {
+    Served { domains: domains.iter().map(|domain| (*domain).to_owned()).collect(), has_keys: false }
 }
 
 fn listen() -> SocketAddr {
@@ -108,6 +112,51 @@ fn musl_gets_no_other_server_because_it_asks_all_at_once() {
 }
 
 #[test]
+fn n10_with_an_enrolled_home_no_other_server_is_asked_that_would_name_the_router_itself() {
+    let system = System::with(FILE);
+    let enrolled = Served { has_keys: true, ..served(&["home.example.net"]) };
+    let mut resolver =
+        SystemResolver::start(Mode::Resolvconf, system.paths.clone(), listen(), &enrolled).unwrap();
+    let alone = ["nameserver 127.0.0.153", "search lan", "options edns0"];
+    assert_eq!(system.active(), alone);
+    assert_eq!(resolver.upstreams(), servers(&["192.0.2.1", "192.0.2.2"]));
+    resolver.serve(&served(&["home.example.net"]));
+    resolver.poll().unwrap();
+    assert_eq!(system.active().len(), 5, "the home's key is gone: {:?}", system.active());
+    resolver.serve(&enrolled);
+    resolver.poll().unwrap();
+    assert_eq!(system.active(), alone);
+    resolver.stop().unwrap();
+    assert_eq!(system.text(), FILE);
+}
+
+#[test]
+fn what_a_killed_daemon_left_is_given_back_when_the_next_one_cannot_start() {
+    let system = System::with(FILE);
+    drop(system.start(Mode::Resolvconf));
+    SystemResolver::abandon(system.paths.clone()).unwrap();
+    assert_eq!((system.text().as_str(), system.log().as_str()), (FILE, ""));
+    drop(system.start(Mode::Resolved));
+    SystemResolver::abandon(system.paths.clone()).unwrap();
+    assert!(!system.paths.resolved_dropin.exists());
+    assert_eq!(system.text(), FILE);
+    SystemResolver::abandon(system.paths.clone()).unwrap();
+    assert_eq!(system.text(), FILE, "nothing of ours is left");
+}
+
+#[test]
+fn a_home_enrolled_meanwhile_is_routed_to_us_by_resolved() {
+    let system = System::with("nameserver 127.0.0.53\n");
+    let mut resolver = system.start(Mode::Resolved);
+    resolver.serve(&served(&["home.example.net", "other.example.org"]));
+    resolver.poll().unwrap();
+    let dropin = fs::read_to_string(&system.paths.resolved_dropin).unwrap();
+    assert!(dropin.contains("Domains=~home.example.net ~other.example.org"), "{dropin}");
+    assert_eq!(system.log().matches("reload").count(), 2);
+    resolver.stop().unwrap();
+}
+
+#[test]
 fn file_left_by_a_killed_daemon_is_recognised_and_given_back() {
     let system = System::with(FILE);
     drop(system.start(Mode::Resolvconf));
@@ -123,7 +172,7 @@ fn file_left_by_a_killed_daemon_is_recognised_and_given_back() {
 fn killed_daemon_with_another_address_leaves_no_trace() {
     let system = System::with(FILE);
     let other = "127.0.0.99:53".parse().unwrap();
-    drop(SystemResolver::start(Mode::Resolvconf, system.paths.clone(), other, &[]).unwrap());
+    drop(SystemResolver::start(Mode::Resolvconf, system.paths.clone(), other, &served(&[])).unwrap());
     let resolver = system.start(Mode::Resolvconf);
     assert_eq!(resolver.upstreams(), servers(&["192.0.2.1", "192.0.2.2"]));
     resolver.stop().unwrap();
@@ -220,7 +269,7 @@ fn file_mounted_over_is_written_in_place() {
 fn resolv_conf_needs_port_53() {
     let system = System::with(FILE);
     let other = "127.0.0.153:5353".parse().unwrap();
-    let error = SystemResolver::start(Mode::Auto, system.paths.clone(), other, &[]).unwrap_err();
+    let error = SystemResolver::start(Mode::Auto, system.paths.clone(), other, &served(&[])).unwrap_err();
     assert!(matches!(error, ResolverError::Port(_)));
     assert_eq!(system.text(), FILE);
 }
@@ -274,7 +323,7 @@ fn resolved_gets_all_names_for_any_home_and_a_port_if_need_be() {
     let system = System::new();
     let other = "127.0.0.153:5353".parse().unwrap();
     let domains = ["home.example.net", "*"];
-    SystemResolver::start(Mode::Resolved, system.paths.clone(), other, &domains).unwrap();
+    SystemResolver::start(Mode::Resolved, system.paths.clone(), other, &served(&domains)).unwrap();
     let dropin = fs::read_to_string(&system.paths.resolved_dropin).unwrap();
     assert!(dropin.contains("DNS=\nDNS=127.0.0.153:5353\nDomains=~home.example.net ~.\n"), "{dropin}");
 }
@@ -299,7 +348,8 @@ fn servers_that_resolved_was_configured_with_become_upstreams() {
 fn reload_that_fails_says_why() {
     let mut system = System::new();
     system.paths.resolved_reload = ["sh", "-c", "echo no bus >&2; exit 3"].map(str::to_owned).into();
-    let error = SystemResolver::start(Mode::Resolved, system.paths.clone(), listen(), &[]).unwrap_err();
+    let error =
+        SystemResolver::start(Mode::Resolved, system.paths.clone(), listen(), &served(&[])).unwrap_err();
     assert!(error.to_string().contains("exit status: 3, no bus"), "{error}");
 }
 
