@@ -78,7 +78,7 @@ impl Default for RouterSettings {
             max_per_host: 8_192,
             max_anyone: 256,
             max_guide: 4_096,
-            guide_lifetime: Duration::from_secs(30),
+            guide_lifetime: Duration::from_secs(90),
             learned_lifetime: Duration::from_secs(86_400),
             queue: 4_450,
         }

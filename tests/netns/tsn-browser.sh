@@ -18,7 +18,7 @@ printf '<html><body><p id="who">alice</p>%s</body></html>' "$(printf '<img src="
 lab start routerd router1
 lab start dnsd isp
 check "it opens alice's page, with a dozen connections for its images" prints '<p id="who">alice</p>' page alice
-check "and bob's" prints "server of bob" page bob
+check "and bob's" prints "web server of bob" page bob
 check "alice served its images, too" eventually 5 prints '/12.png' sh -c "kill -HUP $(lab pid lighttpd alice); sleep 0.3; cat $(lab dir)/alice/lighttpd-access.log"
-check "of mallory it shows an error" not prints "server of" page mallory
+check "of mallory it shows an error" not prints "web server of" page mallory
 check "no private address was seen on the internet" nothing_leaked

@@ -19,8 +19,8 @@ use natf_proto::{KeyId, Reason};
 /// A repeated notification takes no second turn within this time: DNS clients repeat their questions.
 const REPEATED_SECONDS: u32 = 5;
 /// A client connects as soon as it has its answer; a turn that nobody took for so long is a question out of curiosity
-/// (browsers ask ahead), and must not take the flow of the next one.
-const TURN_SECONDS: u32 = 10;
+/// (browsers ask ahead), and must not take the flow of the next one. One to two seconds, as the clock here counts.
+const TURN_SECONDS: u32 = 1;
 /// Most turns of one row; the oldest go first.
 const MAX_TURNS: usize = 32;
 /// Most rows of one source, behind which a whole network may stand (T9).
@@ -56,6 +56,8 @@ pub struct Row {
     pub expires: u32,
     /// Place of its last notification among all.
     latest: u64,
+    /// Place of its last flow among all; 0 where it had none.
+    used: u64,
     /// The second of its timer.
     due: u32,
     turns: VecDeque<Turn>,
@@ -119,6 +121,7 @@ pub struct GuideTable {
     per_peer: BTreeMap<KeyId, usize>,
     timers: BTreeMap<u32, Vec<RowKey>>,
     notified: u64,
+    flows: u64,
 }
 
 impl GuideTable {
@@ -174,7 +177,7 @@ impl GuideTable {
         self.notified += 1;
         row.latest = self.notified;
         row.expires = now.saturating_add(lifetime);
-        row.turns.retain(|turn| now.saturating_sub(turn.at) <= TURN_SECONDS);
+        row.turns.retain(|turn| now.saturating_sub(turn.at) < REPEATED_SECONDS.max(TURN_SECONDS));
         if row.turns.len() >= MAX_TURNS {
             row.turns.pop_front();
         }
@@ -194,17 +197,20 @@ impl GuideTable {
     }
 
     /// Chooses among the rows whose host allows the flow, and spends its turn (T9): the oldest turn that waits has the
-    /// flow; where all are spent, the row that was notified last has it.
+    /// flow. Where none waits, the row has it whose flows came last: browsers open several connections, and names that
+    /// they ask ahead, for links in a page, may never be connected to. Else the row that was notified last.
     pub fn choose(&mut self, now: u32, candidates: &[Candidate]) -> Option<Chosen> {
         let oldest = |candidate: &&Candidate| self.oldest_turn(now, candidate.key);
         let waiting = candidates.iter().filter(|candidate| oldest(candidate).is_some()).min_by_key(oldest);
-        if let Some(candidate) = waiting.copied() {
-            let turn = self.oldest_turn(now, candidate.key);
-            self.set_spent(candidate.key, turn, true);
-            return Some(Chosen { candidate, turn });
+        let last = |candidate: &&Candidate| self.rows.get(&candidate.key).map(|row| (row.used, row.latest));
+        let candidate = *waiting.or_else(|| candidates.iter().max_by_key(last))?;
+        let turn = self.oldest_turn(now, candidate.key);
+        self.set_spent(candidate.key, turn, true);
+        self.flows += 1;
+        if let Some(row) = self.rows.get_mut(&candidate.key) {
+            row.used = self.flows;
         }
-        let latest = |candidate: &&Candidate| self.rows.get(&candidate.key).map(|row| row.latest);
-        candidates.iter().max_by_key(latest).map(|candidate| Chosen { candidate: *candidate, turn: None })
+        Some(Chosen { candidate, turn })
     }
 
     fn oldest_turn(&self, now: u32, key: RowKey) -> Option<u64> {
@@ -318,7 +324,7 @@ mod tests {
         assert_eq!(note(&mut table, 1, ALICE, 1), Ok(Noted::Row));
         assert_eq!(note(&mut table, 4, ALICE, 1), Ok(Noted::Repeated));
         assert_eq!(note(&mut table, 7, ALICE, 1), Ok(Noted::Row), "ids come again");
-        assert_eq!(table.iter().next().unwrap().1.waiting(7), 2);
+        assert_eq!(table.iter().next().unwrap().1.waiting(7), 1);
     }
 
     #[test]
@@ -328,7 +334,18 @@ mod tests {
         note(&mut table, 1, ALICE, 2).unwrap();
         note(&mut table, 1, BOB, 3).unwrap();
         let flows = [(); 4].map(|()| next(&mut table, 2, &[ALICE, BOB]));
-        assert_eq!(flows, [BOB, ALICE, BOB, BOB].map(Some), "and then the one notified last");
+        assert_eq!(flows, [BOB, ALICE, BOB, BOB].map(Some), "and then the one whose flow came last");
+    }
+
+    #[test]
+    fn t9_a_name_that_was_only_asked_ahead_does_not_take_the_further_flows_of_a_page() {
+        let mut table = GuideTable::default();
+        note(&mut table, 1, ALICE, 1).unwrap();
+        assert_eq!(next(&mut table, 1, &[ALICE]), Some(ALICE));
+        note(&mut table, 1, BOB, 2).unwrap();
+        assert_eq!([(); 5].map(|()| next(&mut table, 4, &[ALICE, BOB])), [Some(ALICE); 5]);
+        note(&mut table, 10, BOB, 3).unwrap();
+        assert_eq!([(); 3].map(|()| next(&mut table, 10, &[ALICE, BOB])), [Some(BOB); 3]);
     }
 
     #[test]
@@ -344,8 +361,8 @@ mod tests {
     fn t9_a_question_that_no_flow_followed_does_not_take_the_flow_of_a_later_one() {
         let mut table = GuideTable::default();
         note(&mut table, 1, ALICE, 1).unwrap();
-        note(&mut table, 20, BOB, 2).unwrap();
-        assert_eq!(next(&mut table, 20, &[ALICE, BOB]), Some(BOB));
+        note(&mut table, 3, BOB, 2).unwrap();
+        assert_eq!(next(&mut table, 3, &[ALICE, BOB]), Some(BOB));
     }
 
     #[test]
