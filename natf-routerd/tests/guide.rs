@@ -19,6 +19,8 @@ use natf_routerd::core::{
     access::{AccessTable, HostAddress, HostRow},
     output::{Arrival, FirstFlow, FirstPacket, Handled, Shown},
     peer::{PeerSetting, Role},
+    registration::Ddns,
+    registration_seen::{Seen, SeenData},
     router::Limits,
 };
 use world::*;
@@ -52,7 +54,7 @@ impl Home {
 
     fn with(access: AccessTable, peer: PeerSetting) -> Self {
         let mut home = Self { world: World::with(AccessTable::default()), counter: 0 };
-        home.world.router.set_domain(Some("home.example.net"));
+        home.world.router.set_domains(["home.example.net"].into_iter());
         home.configure(limits(), access, vec![peer]);
         home
     }
@@ -537,6 +539,71 @@ fn t2_after_a_restart_flows_live_on_and_rows_are_announced_anew() {
     restarted.world.work();
     assert_eq!((restarted.world.entries.len(), restarted.world.router.mappings().len()), (1, 1));
     assert_eq!(restarted.rows(), 0);
+}
+
+const DDNS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 54);
+
+impl Home {
+    /// A host registers `kitchen.dyn.example.net` with the router's address; the server consents.
+    fn register(&mut self, host: Ipv4Addr) {
+        let server = vec![DDNS];
+        self.world.router.set_ddns(vec![Ddns { servers: server, zones: vec!["dyn.example.net".into()] }]);
+        let mut update = vec![0x12, 0x34, 0x28, 0, 0, 1, 0, 0, 0, 1, 0, 0];
+        update.extend(b"\x03dyn\x07example\x03net\0\0\x06\0\x01");
+        update.extend(b"\x07kitchen\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xcb\0\x71\x02");
+        let mut answer = update[..12].to_vec();
+        answer[2] |= 0x80;
+        for (upward, bytes) in [(true, update), (false, answer)] {
+            let client = SocketAddrV4::new(host, 40_000);
+            let seen = Seen { client, server: DDNS, upward, data: SeenData::Datagram(&bytes) };
+            self.world.router.handle_seen(self.world.now, &seen);
+        }
+    }
+}
+
+#[test]
+fn t1_clients_are_announced_to_the_name_that_a_host_registered() {
+    let mut home = Home::new();
+    assert_eq!(home.announce("kitchen.dyn.example.net", 1), refused(Reason::UnknownHost));
+    home.register(P1);
+    assert_eq!(home.announce("kitchen.dyn.example.net", 2), guided(30));
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    assert_eq!(home.inside(40_000), Some(SocketAddrV4::new(P1, 80)));
+}
+
+#[test]
+fn t1_a_learned_name_gives_nobody_access_that_the_table_does_not_give() {
+    let mut home = Home::new();
+    home.register(Ipv4Addr::new(192, 168, 1, 66));
+    assert_eq!(home.announce("kitchen.dyn.example.net", 1), refused(Reason::Denied), "mallory");
+    home.register(Ipv4Addr::new(192, 168, 1, 99));
+    assert_eq!(home.announce("kitchen.dyn.example.net", 2), refused(Reason::UnknownHost), "in no row");
+    home.configure(limits(), table(false), vec![isp(&["bob"])]);
+    home.register(P1);
+    assert_eq!(home.announce("kitchen.dyn.example.net", 3), refused(Reason::PeerNotAllowed), "not in scope");
+}
+
+#[test]
+fn t1_a_host_bound_to_its_mac_has_the_names_that_its_lease_registered() {
+    let mac = HostRow { address: HostAddress::Mac([2; 6]), ..row(P1) };
+    let mut home = Home::with(AccessTable::new([("alice".parse().unwrap(), mac)].into()), isp(&[]));
+    home.world.router.handle_neighbours(home.world.now, [([2; 6], P2)].into());
+    home.register(P1);
+    assert_eq!(home.announce("kitchen.dyn.example.net", 1), refused(Reason::UnknownHost));
+    home.register(P2);
+    assert_eq!(home.announce("kitchen.dyn.example.net", 2), guided(30));
+}
+
+#[test]
+fn t1_no_host_takes_a_name_of_the_table_by_registering_it() {
+    let mut home = Home::new();
+    home.world.router.set_domains(["dyn.example.net"].into_iter());
+    let kitchen = [("kitchen".parse().unwrap(), row(P1)), ("mallory".parse().unwrap(), row(P2))];
+    home.configure(limits(), AccessTable::new(kitchen.into()), vec![isp(&[])]);
+    home.register(P2);
+    home.announce("kitchen.dyn.example.net", 1);
+    home.connect(1, Transport::Tcp, 40_000, 80);
+    assert_eq!(home.inside(40_000), Some(SocketAddrV4::new(P1, 80)));
 }
 
 #[test]

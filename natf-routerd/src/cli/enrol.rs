@@ -81,7 +81,7 @@ fn home(call: &Call, config: &RouterConfig) -> Result<(DomainName, Option<NonZer
         Some(domain) => {
             Some(domain.parse().map_err(|error| Error::Usage(format!("--domain '{domain}': {error}")))?)
         }
-        None => router.and_then(|router| router.domain.clone()),
+        None => router.and_then(|router| router.domains.first().cloned()),
     };
     let missing = "the peer has to know this home's name: set 'option domain' in 'config router', or give --domain NAME";
     let domain = domain.ok_or_else(|| Error::Usage(missing.to_owned()))?;

@@ -59,7 +59,7 @@ pub fn status(call: &Call) -> Shown {
         for key in [
             "version",
             "uptime",
-            "domain",
+            "domains",
             "addresses",
             "hosts",
             "peers",

@@ -144,11 +144,14 @@ impl Router {
         self.access.address(row).ok_or(Reason::HostAway)
     }
 
-    /// The private host name within a full name: what stands before the home's domain, or else its first label.
+    /// The private host name within a full name: what stands before one of the home's domains; its first label where
+    /// the home has none. Of two domains that fit, the longer one counts.
     pub fn below_domain(&self, name: &HostName) -> Option<HostName> {
-        let private = match &self.domain {
-            Some(domain) => name.as_str().strip_suffix(&**domain)?.strip_suffix('.')?,
-            None => name.as_str().split('.').next()?,
+        let name = name.as_str();
+        let before = |domain: &Box<str>| name.strip_suffix(&**domain)?.strip_suffix('.');
+        let private = match self.domains.is_empty() {
+            false => self.domains.iter().filter_map(before).min_by_key(|private| private.len())?,
+            true => name.split('.').next()?,
         };
         private.parse().ok()
     }

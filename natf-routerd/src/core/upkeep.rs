@@ -149,9 +149,9 @@ impl Router {
         self.revoke(now);
     }
 
-    /// Takes the home's own name, below which its hosts are announced (T4).
-    pub fn set_domain(&mut self, domain: Option<&str>) {
-        self.domain = domain.map(Into::into);
+    /// Takes the home's own names, below which its hosts are announced (T4).
+    pub fn set_domains<'d>(&mut self, domains: impl Iterator<Item = &'d str>) {
+        self.domains = domains.map(Into::into).collect();
     }
 
     /// The kernel's timeouts changed.

@@ -60,12 +60,12 @@ fn answer(daemon: &mut Daemon, command: &str, question: &Value) -> Value {
 
 fn status(daemon: &Daemon) -> Value {
     let losses = daemon.kernel.queue().losses().unwrap_or_default();
-    let domain = daemon.settings.router.domain.as_ref().map(|domain| domain.as_str().to_owned());
+    let domains: Vec<_> = daemon.settings.router.domains.iter().map(|domain| domain.as_str()).collect();
     let median = daemon.kernel.times().median().map(|time| time.as_secs_f64() * 1e6);
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": daemon.started.elapsed().as_secs(),
-        "domain": domain,
+        "domains": domains,
         "addresses": daemon.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "hosts": daemon.router.access().rows().count(),
         "peers": daemon.router.peers().iter().count(),

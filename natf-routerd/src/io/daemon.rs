@@ -278,7 +278,7 @@ impl Daemon {
         let peers = std::mem::take(&mut self.settings.peers);
         self.router.set_ddns(self.settings.ddns.clone());
         self.watch_registrations();
-        self.router.set_domain(self.settings.router.domain.as_ref().map(|domain| domain.as_str()));
+        self.router.set_domains(self.settings.router.domains.iter().map(|domain| domain.as_str()));
         self.router.handle_config(now(), limits, access, peers, &self.floors);
         self.router.handle_neighbours(
             now(),

@@ -61,7 +61,8 @@ fn resolve(name: &str, daemon: &Daemon) -> Option<(HostName, bool)> {
     let full: HostName = name.parse().ok()?;
     let access = daemon.router.access();
     let known = |host: &HostName| access.rows().any(|(name, _)| name == host);
-    let below = daemon.settings.router.domain.as_ref().and_then(|_| daemon.router.below_domain(&full));
+    let has_domain = !daemon.settings.router.domains.is_empty();
+    let below = has_domain.then(|| daemon.router.below_domain(&full)).flatten();
     let host = below.unwrap_or(full);
     let learned = || daemon.router.learned_names(now().instant).find(|(name, ..)| **name == full);
     match learned().filter(|_| !known(&host)) {
