@@ -16,6 +16,7 @@ pub mod flights;
 pub mod received;
 pub mod upstreams;
 
+pub mod alias;
 pub mod announced;
 pub mod responder;
 pub mod server;

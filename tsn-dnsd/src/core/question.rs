@@ -271,20 +271,31 @@ impl Key {
         self.as_slice().last().copied().unwrap_or(0)
     }
 
-    /// The name as text in lower case, without the final dot, if it is made of letters, digits, `-` and `_`.
+    /// The name as text, if it is a host name.
     pub fn host_name(&self) -> Option<String> {
-        let mut text = String::with_capacity(self.name().len());
-        for label in labels(self.name()) {
-            if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
-                return None;
-            }
-            if !text.is_empty() {
-                text.push('.');
-            }
-            text.push_str(std::str::from_utf8(label).ok()?);
-        }
-        (!text.is_empty()).then_some(text)
+        host_name(self.name())
     }
+
+    /// The same question about another name, in wire format and lower case.
+    pub fn with_name(&self, name: &[u8]) -> Option<Self> {
+        let rtype = self.question().get(self.name().len()..)?.get(..2)?;
+        Self::new(&[name, rtype].concat(), Class::IN.to_int(), self.bits())
+    }
+}
+
+/// A name in wire format as text in lower case, without the final dot, if it is made of letters, digits, `-` and `_`.
+pub fn host_name(name: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(name.len());
+    for label in labels(name) {
+        if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+            return None;
+        }
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(&std::str::from_utf8(label).ok()?.to_ascii_lowercase());
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 impl PartialEq for Key {

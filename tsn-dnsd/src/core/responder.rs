@@ -8,10 +8,11 @@ use std::{
 use domain::base::iana::{Rcode, Rtype};
 
 use super::{
+    alias,
     announced::{Announced, Announcement, Verdict},
     answer::{Age, Answer},
     counters::Counters,
-    question::{Key, Question},
+    question::{Key, Question, host_name},
     reply::{Note, Reply, Sections, extended},
     settings::Settings,
     wire::{put_u32, records, u32_at},
@@ -53,6 +54,14 @@ pub struct Held {
     client: Client,
     packet: Box<[u8]>,
     reply: Box<[u8]>,
+}
+
+/// Where an answer leads: to an announced name, or not.
+#[derive(Debug, Default)]
+struct Leading {
+    kind: Option<Announced>,
+    name: Option<String>,
+    addresses: Vec<Ipv4Addr>,
 }
 
 /// Composes replies, counts and logs them.
@@ -102,9 +111,34 @@ impl Responder {
         note: Option<Note<'_>>,
         out: &mut Vec<u8>,
     ) -> Handled {
+        let announced = self.announced(question, answer);
+        if let Some(Announced::Around(apex)) = announced.kind {
+            return self.around(client, question, apex, out);
+        }
         let start = out.len();
         let whole = Reply::to(question, client.over_udp).note(note).answer(answer, age, out);
-        self.leave(client, question, whole, start, || answer.addresses().collect(), out)
+        self.leave(client, question, announced, whole, start, out)
+    }
+
+    /// Whether an answer is for an announced name, or an alias of one.
+    fn announced(&self, question: &Question<'_>, answer: &Answer) -> Leading {
+        let domains = &self.settings.announced;
+        if domains.is_empty() {
+            return Leading::default();
+        }
+        let (name, qtype) = (question.key().name(), question.qtype());
+        let direct = domains.classify(name, qtype).map(|kind| (kind, question.key().host_name()));
+        let found = direct.or_else(|| {
+            // The zone of an alias is no part of the question's name: its own name stands for it.
+            alias::targets(answer).iter().find_map(|target| match domains.classify(target, qtype)? {
+                Announced::Around(_) => Some((Announced::Around(0), None)),
+                kind => Some((kind, host_name(target))),
+            })
+        });
+        match found {
+            Some((kind, name)) => Leading { kind: Some(kind), name, addresses: answer.addresses().collect() },
+            None => Leading::default(),
+        }
     }
 
     /// An answer from own records.
@@ -116,11 +150,36 @@ impl Responder {
         out: &mut Vec<u8>,
     ) -> Handled {
         self.counters.answered_own.up();
+        let domains = &self.settings.announced;
+        let kept = if domains.is_empty() { None } else { alias::joined(question, answer, None) };
+        let announced = kept.map(|kept| self.announced(question, &kept)).unwrap_or_default();
+        if let Some(Announced::Around(apex)) = announced.kind {
+            return self.around(client, question, apex, out);
+        }
         let start = out.len();
         let sections =
             Sections { counts: answer.counts, bytes: &answer.sections, authoritative: answer.authoritative };
         let whole = Reply::to(question, client.over_udp).sections(answer.rcode, sections, out);
-        self.leave(client, question, whole, start, || answer.addresses().collect(), out)
+        self.leave(client, question, announced, whole, start, out)
+    }
+
+    /// Own aliases, and the answer for the name that they lead to.
+    pub fn beyond(
+        &self,
+        client: Client,
+        question: &Question<'_>,
+        own: &zone::Answer,
+        answer: &Answer,
+        out: &mut Vec<u8>,
+    ) -> Handled {
+        match alias::joined(question, own, Some(answer)) {
+            // How old the answer is does not matter so much that its TTLs would have to be counted apart.
+            Some(joined) => {
+                let age = Age { seconds: 0, ttl_max: STALE_TTL };
+                self.write(client, question, &joined, age, None, out)
+            }
+            None => self.bare(client, question, Rcode::SERVFAIL, extended::NOT_READY, out),
+        }
     }
 
     /// Only a response code, and why.
@@ -148,23 +207,21 @@ impl Responder {
         &self,
         client: Client,
         question: &Question<'_>,
+        announced: Leading,
         whole: bool,
         start: usize,
-        addresses: impl FnOnce() -> Vec<Ipv4Addr>,
         out: &mut Vec<u8>,
     ) -> Handled {
         if !whole {
             self.counters.truncated.up();
             return Handled::Replied;
         }
-        let announced = self.settings.announced.classify(question.key().name(), question.qtype());
-        let addresses = if announced == Some(Announced::Address) { addresses() } else { Vec::new() };
-        if addresses.is_empty() {
+        if announced.addresses.is_empty() {
             return Handled::Replied;
         }
         let mut reply = out.split_off(start).into_boxed_slice();
         limit_ttls(&mut reply, question, self.settings.announce_ttl);
-        let name = question.key().host_name();
+        let Leading { name, addresses, .. } = announced;
         let announcement = Announcement { client: client.address, id: question.id(), name, addresses };
         Handled::Announce(Box::new(Held { announcement, client, packet: question.packet().into(), reply }))
     }

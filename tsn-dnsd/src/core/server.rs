@@ -24,6 +24,7 @@ use domain::base::{
 };
 
 use super::{
+    alias,
     announced::{Announced, Verdict},
     answer::Answer,
     cache::{Cache, Found, Retry},
@@ -198,8 +199,7 @@ impl Server {
             return responder.around(client, question, apex, out);
         }
         if let Some(answer) = self.own_answer(question) {
-            responder.log(client, question, "own");
-            return responder.own(client, question, &answer, out);
+            return self.answer_own(now, client, question, &answer, out);
         }
         if qtype == Rtype::ANY {
             responder.counters.answered_here.up();
@@ -216,6 +216,29 @@ impl Server {
         }
         let name = Name::from_slice(question.name()).ok()?;
         self.zones.answer(&name, question.qtype())
+    }
+
+    /// From own records; where these lead to a name of others, with the answer for that name (RFC 1034, 4.3.2).
+    fn answer_own(
+        &mut self,
+        now: Instant,
+        client: Client,
+        question: &Question<'_>,
+        own: &zone::Answer,
+        out: &mut Vec<u8>,
+    ) -> Handled {
+        self.responder.log(client, question, "own");
+        let forwards = self.responder.settings.forwards && question.flags() & flag::RD != 0;
+        let beyond = alias::question_beyond(question, own).filter(|_| forwards);
+        let Some(beyond) = beyond else { return self.responder.own(client, question, own, out) };
+        let now = self.seconds(now);
+        match self.cache.find(&beyond, now) {
+            Some(Found::Fresh(answer, _) | Found::Stale(answer, Retry::Later)) => {
+                self.responder.counters.answered_own.up();
+                self.responder.beyond(client, question, own, answer, out)
+            }
+            _ => Handled::Ask(Box::new(beyond)),
+        }
     }
 
     /// From the cache, if it is there; else it has to be asked.
@@ -281,7 +304,10 @@ impl Server {
     ) -> Handled {
         let Ok(question) = Question::parse(packet) else { return Handled::Silent };
         self.counters().answered_upstream.up();
-        self.responder.answer(client, &question, answer, 0, out)
+        match self.own_answer(&question) {
+            Some(own) if own.beyond.is_some() => self.responder.beyond(client, &question, &own, answer, out),
+            _ => self.responder.answer(client, &question, answer, 0, out),
+        }
     }
 
     /// The reply for a client that waited in vain: what is stale, else SERVFAIL with the extended error `code`.
@@ -295,6 +321,15 @@ impl Server {
     ) -> Handled {
         let Ok(question) = Question::parse(packet) else { return Handled::Silent };
         let now = self.seconds(now);
+        if let Some(own) = self.own_answer(&question) {
+            let beyond = alias::question_beyond(&question, &own);
+            return match beyond.and_then(|key| self.cache.find(&key, now)) {
+                Some(Found::Fresh(answer, _) | Found::Stale(answer, _)) => {
+                    self.responder.beyond(client, &question, &own, answer, out)
+                }
+                None => self.responder.bare(client, &question, Rcode::SERVFAIL, code, out),
+            };
+        }
         match self.cache.find(question.key(), now) {
             Some(Found::Fresh(answer, age)) => self.responder.answer(client, &question, answer, age, out),
             Some(Found::Stale(answer, _)) => self.responder.stale(client, &question, answer, out),
@@ -348,4 +383,4 @@ fn failure(key: &Key) -> Option<Answer> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -30,6 +30,29 @@ fn settings() -> Settings {
     }
 }
 
+/// The answer with one address.
+pub(crate) fn address_answer(query: &Query, ttl: u32) -> Answer {
+    let packet = query.plain();
+    let question = Question::parse(&packet).unwrap();
+    let mut builder = MessageBuilder::new_vec().question();
+    let name = Name::<Vec<u8>>::from_str(&query.0.to_lowercase()).unwrap();
+    builder.push((&name, Rtype::A)).unwrap();
+    let mut builder = builder.answer();
+    builder.push((&name, Ttl::from_secs(ttl), A::new(ADDRESS))).unwrap();
+    Answer::new(question.key(), &builder.finish(), ttl).unwrap()
+}
+
+/// Own records: name, type, value.
+pub(crate) fn zones(records: &[(&str, &str, &str)]) -> Zones {
+    let records = records.iter().map(|(name, rtype, value)| zone::RecordSetting {
+        name: (*name).into(),
+        rtype: (*rtype).into(),
+        value: (*value).into(),
+        ttl: None,
+    });
+    Zones::new(&zone::Config { records: records.collect(), ..zone::Config::default() }, 1).unwrap()
+}
+
 struct Bench {
     server: Server,
     now: Instant,
@@ -58,15 +81,7 @@ impl Bench {
     }
 
     fn learn(&mut self, query: &Query, ttl: u32) {
-        let packet = query.plain();
-        let question = Question::parse(&packet).unwrap();
-        let mut builder = MessageBuilder::new_vec().question();
-        let name = Name::<Vec<u8>>::from_str(&query.0.to_lowercase()).unwrap();
-        builder.push((&name, Rtype::A)).unwrap();
-        let mut builder = builder.answer();
-        builder.push((&name, Ttl::from_secs(ttl), A::new(ADDRESS))).unwrap();
-        let answer = Answer::new(question.key(), &builder.finish(), ttl).unwrap();
-        self.server.handle_answer(self.now, answer);
+        self.server.handle_answer(self.now, address_answer(query, ttl));
     }
 
     fn counter(&self, name: &str) -> u64 {
@@ -311,6 +326,52 @@ fn too_many_questions_are_told_so() {
         (reply.header().rcode(), extended_error(&reply)),
         (Rcode::SERVFAIL, Some(extended::NOT_READY))
     );
+}
+
+#[test]
+fn own_names_are_answered_before_all_others() {
+    let mut bench = Bench::new();
+    bench.learn(&WWW, 300);
+    let own = [("www.example.net", "A", "192.0.2.9"), ("alias.lab", "CNAME", "alice.home.example.net")];
+    bench.server.handle_settings(bench.now, settings(), zones(&own));
+    let reply = bench.reply(&WWW.plain());
+    let record = reply.answer().unwrap().limit_to::<A>().next().unwrap().unwrap();
+    assert_eq!(record.data().addr(), Ipv4Addr::new(192, 0, 2, 9));
+    assert_eq!(bench.counter("answered_own"), 1);
+}
+
+#[test]
+fn t4_an_alias_of_an_announced_name_is_announced_as_that_name() {
+    let mut bench = Bench::new();
+    let own = [("alias.lab", "CNAME", "alice.home.example.net")];
+    bench.server.handle_settings(bench.now, settings(), zones(&own));
+    let packet = Query("alias.lab", Rtype::A).plain();
+    let Handled::Ask(key) = bench.ask(CLIENT, &packet).0 else { panic!() };
+    assert_eq!(key.to_string(), "alice.home.example.net");
+    let answer = address_answer(&ALICE, 300);
+    let mut out = Vec::new();
+    let handled = bench.server.handle_answered(CLIENT, &packet, &answer, &mut out);
+    let Handled::Announce(held) = handled else { panic!("{handled:?}") };
+    assert_eq!(held.announcement.name.as_deref(), Some("alice.home.example.net"));
+    bench.server.handle_answer(bench.now, answer);
+    assert!(matches!(bench.ask(CLIENT, &packet).0, Handled::Announce(_)));
+    let mut out = Vec::new();
+    bench.server.handle_verdict(&held, &Verdict::Send(vec![ADDRESS]), &mut out);
+    let reply = Message::from_octets(out).unwrap();
+    let names: Vec<_> = reply.answer().unwrap().map(|record| record.unwrap().owner().to_string()).collect();
+    assert_eq!(names, ["alias.lab", "alice.home.example.net"]);
+}
+
+#[test]
+fn an_own_alias_fails_with_the_name_that_it_leads_to() {
+    let mut bench = Bench::new();
+    bench.server.handle_settings(bench.now, settings(), zones(&[("alias.lab", "CNAME", "www.example.net")]));
+    let packet = Query("alias.lab", Rtype::A).edns(1232, false);
+    let Handled::Ask(key) = bench.ask(CLIENT, &packet).0 else { panic!() };
+    bench.server.handle_failure(bench.now, &key, 22);
+    let mut out = Vec::new();
+    bench.server.handle_unanswered(bench.now, CLIENT, &packet, 22, &mut out);
+    assert_eq!(Message::from_octets(out).unwrap().header().rcode(), Rcode::SERVFAIL);
 }
 
 proptest! {
