@@ -270,7 +270,7 @@ config home 'all'
             (router.wan, router.lan),
             (vec!["wan".into(), "wan6".into()], vec!["br-lan".into(), "br-guest".into()])
         );
-        assert_eq!(router.domain.unwrap().as_str(), "home.example.net");
+        assert_eq!(router.domains.first().unwrap().as_str(), "home.example.net");
         assert_eq!((router.udp_port, router.port_min, router.port_max), (Some(4_450), 20_000, 29_999));
         assert_eq!((router.pending, router.max_anyone, router.enabled), (Duration::from_secs(3), 0, true));
         assert_eq!(config.peers["laptop"].role, Role::Node);
@@ -522,7 +522,7 @@ config home 'all'
     fn shows_hostile_values_on_one_short_line() {
         let error = error(&format!("config host a\noption ip '{}\n\u{1b}[31m'\n", "x".repeat(500)));
         assert!(error.len() < 300 && !error.contains('\n') && error.contains('…'), "{error}");
-        let error = self::error("config router\noption domain 'a\n\u{1b}b'\n");
+        let error = self::error("config host a\noption ip 'a\n\u{1b}b'\n");
         assert!(error.contains("'a\\n\\u{1b}b'"), "{error}");
     }
 

@@ -34,8 +34,8 @@ pub struct RouterSettings {
     pub wan: Vec<String>,
     /// Interfaces or devices of the home network.
     pub lan: Vec<String>,
-    /// The home's own name (N1).
-    pub domain: Option<DomainName>,
+    /// The home's own names (N1); the first one is told to peers.
+    pub domains: Vec<DomainName>,
     /// The port of the UDP carrier; None switches it off.
     pub udp_port: Option<u16>,
     /// First external port m that a mapping may take.
@@ -68,7 +68,7 @@ impl Default for RouterSettings {
             enabled: true,
             wan: vec!["wan".into()],
             lan: vec!["br-lan".into()],
-            domain: None,
+            domains: Vec::new(),
             udp_port: None,
             port_min: 16_384,
             port_max: 32_767,
@@ -93,7 +93,11 @@ impl RouterSettings {
             enabled: fields.flag("enabled").unwrap_or(default.enabled),
             wan: devices(&mut fields, "wan", default.wan),
             lan: devices(&mut fields, "lan", default.lan),
-            domain: fields.one("domain", DomainName::ACCEPTED, |text| text.parse().ok()),
+            domains: fields
+                .many("domain", DomainName::ACCEPTED, |text| text.parse().ok())
+                .into_iter()
+                .map(|(domain, _)| domain)
+                .collect(),
             udp_port: udp_port(&mut fields),
             port_min: fields.number("port_min", 1_024..=65_535).unwrap_or(default.port_min),
             port_max: fields.number("port_max", 1_024..=65_535).unwrap_or(default.port_max),
