@@ -148,9 +148,12 @@ impl Router {
     /// the home has none. Of two domains that fit, the longer one counts.
     pub fn below_domain(&self, name: &HostName) -> Option<HostName> {
         let name = name.as_str();
-        let before = |domain: &Box<str>| name.strip_suffix(&**domain)?.strip_suffix('.');
+        let before = |domain: &str| name.strip_suffix(domain)?.strip_suffix('.');
         let private = match self.domains.is_empty() {
-            false => self.domains.iter().filter_map(before).min_by_key(|private| private.len())?,
+            false => {
+                let found = self.domains.iter().filter_map(|domain| before(domain));
+                found.min_by_key(|private| private.len())?
+            }
             true => name.split('.').next()?,
         };
         private.parse().ok()
