@@ -228,7 +228,9 @@ impl Engine {
             let State::Negotiating(negotiation) = &mut entry.state else { continue };
             if targets.is_empty() && negotiation.awaits_targets {
                 self.refuse_flow(now, flow, Refusal::NoTarget);
-            } else if !targets.is_empty() && (negotiation.awaits_targets || entry.dial.targets != targets) {
+            } else if !targets.is_empty()
+                && (negotiation.awaits_targets || !is_same_set(&entry.dial.targets, targets))
+            {
                 entry.dial.targets = targets.to_vec();
                 negotiation.restart();
                 self.next_try(now, flow);
@@ -399,6 +401,7 @@ impl Engine {
         if !dial.fresh {
             // A key tells the right router from the one that has its address now; without a key only DNS does.
             negotiation.awaits_targets = home.keys.is_none() || dial.targets.is_empty();
+            negotiation.asked_dns = true;
             self.outputs.push_back(Output::Resolve { address: *flow.destination.ip() });
         }
         let target = dial.targets.first().copied();
@@ -510,6 +513,11 @@ fn hold(
     };
     raise(counter);
     outputs.push_back(Output::Drop { packet });
+}
+
+/// Some DNS servers turn the order with every answer.
+fn is_same_set(one: &[Ipv4Addr], other: &[Ipv4Addr]) -> bool {
+    one.len() == other.len() && one.iter().all(|address| other.contains(address))
 }
 
 fn entry_source(flows: &FlowTable, flow: &Flow) -> Option<SocketAddrV4> {

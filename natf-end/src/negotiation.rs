@@ -47,6 +47,8 @@ pub(crate) struct Negotiation {
     pub ping: Option<Ping>,
     /// The targets are out of date, and nothing but their address tells the router from another one.
     pub awaits_targets: bool,
+    /// DNS was asked for the router's addresses.
+    pub asked_dns: bool,
     /// Times that a gateway had to choose another port.
     pub port_tries: u8,
     tries: usize,
@@ -56,12 +58,17 @@ pub(crate) struct Negotiation {
 impl Negotiation {
     pub fn new(held: Vec<PacketId>, ping: Option<Ping>) -> Self {
         let mirrors = Vec::new();
-        Self { held, ping, awaits_targets: false, port_tries: 0, tries: 0, mirrors }
+        Self { held, ping, awaits_targets: false, asked_dns: false, port_tries: 0, tries: 0, mirrors }
     }
 
     /// Whether anything was asked before.
     pub fn is_repeating(&self) -> bool {
         self.tries > 1
+    }
+
+    /// Whether DNS is to be asked for the router anew; true once.
+    pub fn wants_targets(&mut self) -> bool {
+        self.is_repeating() && !std::mem::replace(&mut self.asked_dns, true)
     }
 
     /// The next try.

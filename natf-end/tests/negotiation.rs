@@ -373,6 +373,36 @@ fn an_out_of_date_name_with_a_key_asks_at_once_and_again_when_dns_knows_better()
 }
 
 #[test]
+fn a_router_that_is_silent_may_have_moved_and_dns_is_asked_before_its_ttl_is_over() {
+    let mut world = World::new(32, home(Some(7)));
+    world.boxes.insert(OTHER, Peer::Dark);
+    let moved = natf_end::Dial { targets: vec![OTHER], ..dial("alice") };
+    world.packet_of(1, tcp(40_000, ALICE, 22), true, Some(moved));
+    assert!(world.resolves.is_empty());
+    world.run_ms(300);
+    assert_eq!(world.resolves, [ALICE]);
+    world.engine.handle_targets(world.now, ALICE, &[G2]);
+    world.drain();
+    world.run_ms(100);
+    assert_eq!((world.released.len(), &world.resolves[..]), (1, &[ALICE][..]), "once is enough");
+}
+
+#[test]
+fn dns_servers_that_rotate_addresses_keep_no_packet_held_for_ever() {
+    let mut world = World::new(33, home(Some(7)));
+    world.boxes = [(OTHER, Peer::Dark), (G2, Peer::Dark)].into();
+    let both = natf_end::Dial { targets: vec![OTHER, G2], ..dial("alice") };
+    world.packet_of(1, tcp(40_000, ALICE, 22), true, Some(both));
+    for round in 0..50 {
+        world.run_ms(100);
+        let turned = if round % 2 == 0 { [G2, OTHER] } else { [OTHER, G2] };
+        world.engine.handle_targets(world.now, ALICE, &turned);
+        world.drain();
+    }
+    assert_eq!((world.refused.len(), world.resolves.len()), (1, 1));
+}
+
+#[test]
 fn a_name_that_has_no_address_any_more_is_refused() {
     let mut world = World::new(27, home(None));
     let stale = natf_end::Dial { fresh: false, ..dial("alice") };

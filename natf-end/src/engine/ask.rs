@@ -28,6 +28,10 @@ impl Engine {
         match negotiation.poll_try(&entry.dial.targets, &entry.home, &self.memory) {
             Try::Ask { questions, wait } => {
                 let repeats = negotiation.is_repeating();
+                if negotiation.wants_targets() {
+                    // A home whose address has just changed is silent at the old one until its TTL is over.
+                    self.outputs.push_back(Output::Resolve { address: *flow.destination.ip() });
+                }
                 for (router, carrier) in questions {
                     self.counters.sent_again += u64::from(repeats);
                     self.ask(now, flow, Kind::MappingRequest, router, carrier);

@@ -8,7 +8,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
     os::fd::AsFd as _,
@@ -78,6 +78,8 @@ pub struct Service {
     resolver: RefCell<Option<SystemResolver>>,
     pings: RefCell<BTreeMap<u64, channel::Sender<PingReport>>>,
     next_ping: Cell<u64>,
+    /// Virtual addresses whose names are being asked for.
+    resolving: RefCell<BTreeSet<Ipv4Addr>>,
     executor: LocalExecutor<'static>,
 }
 
@@ -117,6 +119,7 @@ impl Service {
             resolver: RefCell::new(Some(resolver)),
             pings: RefCell::default(),
             next_ping: Cell::new(1),
+            resolving: RefCell::default(),
             executor: LocalExecutor::new(),
         })
     }
@@ -247,10 +250,12 @@ impl Service {
 
     fn errand(self: &Rc<Self>, errand: Errand) {
         match errand {
-            Errand::Resolve(address) => {
+            // One answer is for all flows to the address.
+            Errand::Resolve(address) if self.resolving.borrow_mut().insert(address) => {
                 let service = self.clone();
                 self.executor.spawn(async move { service.resolve(address).await }).detach();
             }
+            Errand::Resolve(_) => {}
             Errand::Pinged(report) => {
                 if let Some(asker) = self.pings.borrow_mut().remove(&report.id) {
                     let _gone = asker.try_send(report);
@@ -261,8 +266,9 @@ impl Service {
 
     /// Asks DNS again for the router of a name that is dialled.
     async fn resolve(&self, address: Ipv4Addr) {
-        let Some(name) = self.node.borrow().name_of(address) else { return };
+        let name = self.node.borrow().name_of(address).unwrap_or_default();
         let found = self.upstreams.addresses_of(&name).await;
+        self.resolving.borrow_mut().remove(&address);
         let mut node = self.node.borrow_mut();
         match found {
             Ok(found) => node.set_targets(address, &found.list, found.ttl),
