@@ -270,6 +270,12 @@ impl RelationTable {
         }
     }
 
+    /// Targets were learned in another network, or before a sleep that the clock does not count: DNS has to say them
+    /// anew.
+    pub fn expire_targets(&mut self, now: Instant) {
+        self.by_address.values_mut().for_each(|relation| relation.expires = relation.expires.min(now));
+    }
+
     /// All rows, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Ipv4Addr, &Relation)> {
         self.by_address.iter().map(|(address, relation)| (*address, relation))
@@ -459,6 +465,17 @@ mod tests {
         assert_eq!(table.relation(alice).unwrap().name().host(), "alice");
         assert_eq!(table.address_of("bob.home.example.net"), None);
         assert!(table.relation(bob).is_none_or(|row| row.name().host() == "carol"));
+    }
+
+    #[test]
+    fn after_a_change_of_network_targets_are_a_hint_only() {
+        let (mut table, now) = (table(10, 100), Instant::now());
+        let v = relate(&mut table, "alice", now).unwrap();
+        table.expire_targets(after(now, 1));
+        let row = table.relation(v).unwrap();
+        assert!(!row.is_fresh(after(now, 1)) && row.targets() == [G2]);
+        relate(&mut table, "alice", after(now, 2)).unwrap();
+        assert!(table.relation(v).unwrap().is_fresh(after(now, 3)));
     }
 
     #[test]

@@ -151,7 +151,9 @@ impl Node {
 
     /// The network changed, and these are the addresses of this host now.
     pub fn set_addresses(&mut self, addresses: &[Ipv4Addr]) {
-        self.engine.handle_network_change(Instant::now(), addresses);
+        let now = Instant::now();
+        self.relations.expire_targets(now);
+        self.engine.handle_network_change(now, addresses);
         if let Some(Err(error)) = self.routes.as_mut().map(Routes::clear) {
             log::warn!("{error}");
         }
