@@ -47,6 +47,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dns-question", run: dnsd::question, seeds: dnsd::question_seeds },
     Target { name: "dns-reply", run: dnsd::reply, seeds: dnsd::reply_seeds },
     Target { name: "dns-update", run: dnsd::update, seeds: dnsd::update_seeds },
+    Target { name: "dns-update-signed", run: dnsd::signed_update, seeds: dnsd::signed_update_seeds },
+    Target { name: "zone-file", run: dnsd::zone_file, seeds: dnsd::zone_file_seeds },
 ];
 
 /// The target of this name.
