@@ -131,7 +131,7 @@ lab start routerd router1
 
 # --- announced, refused ---------------------------------------------------------------------------------
 check "without an announcement the client sees the router itself (T8)" prints "server of router1" web client
-check "a notification is answered with the row's lifetime (T4)" prints '"lifetime":30' announce alice.home.example.net
+check "a notification is answered with the row's lifetime (T4)" prints '"lifetime":90' announce alice.home.example.net
 check "the guide shows the row (T2)" prints '198.51.102.10 +alice +192.168.1.10 +tcp:80,tcp:21,udp:7 +isp' on router1 natf-routerd guide
 check "the announced client reaches alice at the router's address (T7)" prints "server of alice" web client
 check "alice sees the client's own address (T7)" last_visitor alice 198.51.102.10
@@ -177,9 +177,10 @@ exec 8>"$dir/tunnel"
 echo >&8
 check "a flow to the router itself stands" eventually 3 grep -q ping "$dir/tunnelled"
 check "then bob, to whom all is allowed, is announced" guided bob.home.example.net
+led=$(counter guided)
 for _ in 1 2 3 4 5; do echo >&8; done
 check "the flow goes on with the router (T8)" eventually 3 echoed 6
-check "it spent no turn" prints ' 1 +[0-9]+$' on router1 natf-routerd guide
+check "it was led nowhere" test "$(counter guided)" == "$led"
 check "and is looked at once" test "$(counter guide_passed)" -le 2
 exec 8>&-
 check "a new flow goes to bob (T7)" prints "server of bob" web client
