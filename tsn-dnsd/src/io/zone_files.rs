@@ -66,10 +66,11 @@ impl ZoneFiles {
     /// # Errors
     /// Those of [`Self::load`].
     pub fn handle_reload(&self, zones: &mut Zones, old: &mut Zones) -> Result<(), Error> {
+        self.load_others(zones, &old.names().collect())?;
         for remark in zones.adopt(old) {
             log::warn!("{remark}");
         }
-        self.load_others(zones, &old.names().collect())
+        Ok(())
     }
 
     /// Makes an update; the reply is there when it is saved. None: no reply.

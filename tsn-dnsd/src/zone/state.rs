@@ -83,7 +83,6 @@ impl Zones {
         }
         // The daemon goes on: what it knew of earlier messages still counts.
         for zone in &mut self.zones {
-            zone.signed_before_start.clear();
             if let Some((_, before)) = old.zone_at(&zone.apex) {
                 zone.signed_before_start.clone_from(&before.signed_before_start);
                 // A change that is being saved may be made afterwards.

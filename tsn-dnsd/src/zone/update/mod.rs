@@ -164,7 +164,7 @@ impl Zones {
         change.failure
     }
 
-    fn perform(&mut self, mut exchange: Exchange<'_>, request: &Request) -> UpdateOutcome {
+    fn perform(&mut self, mut exchange: Exchange<'_>, request: &Request<'_>) -> UpdateOutcome {
         let planned = self.permitted(&mut exchange, request).and_then(|permitted| match permitted {
             Permitted::Again(rcode) => Ok(Planned::Again(rcode)),
             Permitted::Now(index, session) => self.plan(index, session, request),
@@ -194,7 +194,7 @@ impl Zones {
     }
 
     /// Finds the zone and whether the signer may update it (RFC 2136, 3.1 and 3.3).
-    fn permitted(&self, exchange: &mut Exchange<'_>, request: &Request) -> Result<Permitted, Refusal> {
+    fn permitted(&self, exchange: &mut Exchange<'_>, request: &Request<'_>) -> Result<Permitted, Refusal> {
         if exchange.edns.is_some_and(|version| version > 0) {
             return Err(Refusal::Version);
         }
@@ -215,12 +215,15 @@ impl Zones {
         Ok(Permitted::Now(index, session))
     }
 
-    fn plan(&self, index: usize, session: Session, request: &Request) -> Result<Planned, Refusal> {
+    fn plan(&self, index: usize, session: Session, request: &Request<'_>) -> Result<Planned, Refusal> {
         let zone = self.zones.get(index).ok_or(Refusal::NotOurZone)?;
-        prerequisite::check(zone, &request.prerequisites)?;
+        let malformed = |_| Refusal::Malformed;
+        let prerequisites = request.prerequisites().map_err(malformed)?;
+        let updates = request.updates().map_err(malformed)?;
+        prerequisite::check(zone, &prerequisites)?;
         let mut edit = Edit::new(zone);
-        edit.prescan(&request.updates)?;
-        request.updates.iter().try_for_each(|entry| edit.apply(entry))?;
+        edit.prescan(&updates)?;
+        updates.iter().try_for_each(|entry| edit.apply(entry))?;
         let Some((names, serial)) = edit.finish()? else { return Ok(Planned::Nothing) };
         let mut text = ChangeText::new(&zone.apex);
         names.iter().for_each(|(path, records)| text.name(path, records));

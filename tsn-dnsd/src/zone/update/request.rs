@@ -23,14 +23,13 @@ const QUESTION_START: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::zone) struct FormError;
 
-/// An update.
+/// An update of which the head is read: the sections wait until its sender may send them.
 #[derive(Debug)]
-pub(in crate::zone) struct Request {
+pub(in crate::zone) struct Request<'p> {
+    message: &'p Message<[u8]>,
     /// The zone's name as it was written.
     pub(in crate::zone) zone: Name<Vec<u8>>,
     pub(in crate::zone) class: Class,
-    pub(in crate::zone) prerequisites: Vec<Entry>,
-    pub(in crate::zone) updates: Vec<Entry>,
     /// The EDNS version, if the client speaks EDNS.
     pub(in crate::zone) edns: Option<u8>,
 }
@@ -56,23 +55,25 @@ pub(in crate::zone) enum Data {
     Other,
 }
 
-impl Request {
+impl<'p> Request<'p> {
     /// Reads a message whose header says that it is an update.
-    pub(in crate::zone) fn parse(packet: &[u8]) -> Result<Self, FormError> {
+    pub(in crate::zone) fn parse(packet: &'p [u8]) -> Result<Self, FormError> {
         let message = Message::from_slice(packet).map_err(|_| FormError)?;
         let zone = zone_of(message).ok_or(FormError)?;
         if zone.qtype() != Rtype::SOA {
             return Err(FormError);
         }
-        let prerequisite = message.answer().map_err(|_| FormError)?;
-        let update = message.authority().map_err(|_| FormError)?;
-        Ok(Self {
-            zone: zone.qname().flatten_into(),
-            class: zone.qclass(),
-            prerequisites: prerequisite.map(entry).collect::<Result<_, _>>()?,
-            updates: update.map(entry).collect::<Result<_, _>>()?,
-            edns: edns(message)?,
-        })
+        Ok(Self { message, zone: zone.qname().flatten_into(), class: zone.qclass(), edns: edns(message)? })
+    }
+
+    /// The prerequisite section.
+    pub(in crate::zone) fn prerequisites(&self) -> Result<Vec<Entry>, FormError> {
+        self.message.answer().map_err(|_| FormError)?.map(entry).collect()
+    }
+
+    /// The update section.
+    pub(in crate::zone) fn updates(&self) -> Result<Vec<Entry>, FormError> {
+        self.message.authority().map_err(|_| FormError)?.map(entry).collect()
     }
 }
 
