@@ -1,5 +1,7 @@
 //! `tsn-dnsd` as a forwarder, seen from outside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 mod daemon;
 
 use std::{

@@ -32,7 +32,12 @@ pub fn query(name: &str) -> Vec<u8> {
     let mut builder = builder.question();
     builder.push((name.parse::<Name<Vec<u8>>>().unwrap(), Rtype::A)).unwrap();
     let mut builder = builder.additional();
-    builder.opt(|opt| Ok(opt.set_udp_payload_size(1232))).unwrap();
+    builder
+        .opt(|opt| {
+            opt.set_udp_payload_size(1232);
+            Ok(())
+        })
+        .unwrap();
     builder.finish()
 }
 
