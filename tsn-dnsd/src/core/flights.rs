@@ -1,7 +1,8 @@
 //! Questions under way: equal ones of many clients share one query. Bounded in queries and in clients that wait.
 
+use std::{hash::RandomState, net::IpAddr};
+
 use hashbrown::{HashMap, hash_map::Entry};
-use std::hash::RandomState;
 
 use super::question::Key;
 
@@ -10,8 +11,10 @@ use super::question::Key;
 pub struct FlightLimits {
     /// Queries under way.
     pub flights: usize,
-    /// Clients that wait for one.
+    /// Clients' questions that wait for them.
     pub waiters: usize,
+    /// Of these, questions of one client, which is not this host.
+    pub per_client: usize,
 }
 
 /// What a waiting client's question becomes.
@@ -29,13 +32,17 @@ pub enum Joined {
 #[derive(Debug)]
 pub struct Flights<W> {
     limits: FlightLimits,
-    flights: HashMap<Key, Vec<W>, RandomState>,
+    flights: HashMap<Key, Vec<(IpAddr, W)>, RandomState>,
+    /// Questions of each client that wait.
+    clients: HashMap<IpAddr, usize, RandomState>,
+    waiters: usize,
 }
 
 impl<W> Flights<W> {
     /// None under way.
     pub fn new(limits: FlightLimits, hasher: RandomState) -> Self {
-        Self { limits, flights: HashMap::with_hasher(hasher) }
+        let flights = HashMap::with_hasher(hasher.clone());
+        Self { limits, flights, clients: HashMap::with_hasher(hasher), waiters: 0 }
     }
 
     /// Queries under way.
@@ -48,42 +55,56 @@ impl<W> Flights<W> {
         self.flights.is_empty()
     }
 
-    /// Has a client wait. A full table takes no new questions, a full question no new clients.
-    pub fn join(&mut self, key: &Key, waiter: W) -> Joined {
+    /// Has a client wait, if there is room for one more.
+    pub fn join(&mut self, key: &Key, client: IpAddr, waiter: W) -> Joined {
+        if self.waiters >= self.limits.waiters || !self.has_room_for(client) {
+            return Joined::Full;
+        }
         let count = self.flights.len();
-        match self.flights.entry(*key) {
-            Entry::Occupied(mut flight) if flight.get().len() < self.limits.waiters => {
-                flight.get_mut().push(waiter);
+        let joined = match self.flights.entry(*key) {
+            Entry::Occupied(mut flight) => {
+                flight.get_mut().push((client, waiter));
                 Joined::Waits
             }
             Entry::Vacant(place) if count < self.limits.flights => {
-                place.insert(vec![waiter]);
+                place.insert(vec![(client, waiter)]);
                 Joined::First
             }
-            _ => Joined::Full,
-        }
+            Entry::Vacant(_) => return Joined::Full,
+        };
+        self.waiters += 1;
+        *self.clients.entry(client).or_insert(0) += 1;
+        joined
     }
 
-    /// Starts a query for which nobody waits yet; false if there is one, or there are too many.
-    pub fn start(&mut self, key: &Key) -> bool {
-        let count = self.flights.len();
-        match self.flights.entry(*key) {
-            Entry::Vacant(place) if count < self.limits.flights => {
-                place.insert(Vec::new());
-                true
-            }
-            _ => false,
-        }
+    fn has_room_for(&self, client: IpAddr) -> bool {
+        client.is_loopback()
+            || self.clients.get(&client).is_none_or(|waiting| *waiting < self.limits.per_client)
     }
 
     /// Takes those who wait, while the query goes on.
     pub fn take_waiters(&mut self, key: &Key) -> Vec<W> {
-        self.flights.get_mut(key).map(std::mem::take).unwrap_or_default()
+        let waiters = self.flights.get_mut(key).map(std::mem::take).unwrap_or_default();
+        self.released(waiters)
     }
 
     /// Ends a query.
     pub fn finish(&mut self, key: &Key) -> Vec<W> {
-        self.flights.remove(key).unwrap_or_default()
+        let waiters = self.flights.remove(key).unwrap_or_default();
+        self.released(waiters)
+    }
+
+    fn released(&mut self, waiters: Vec<(IpAddr, W)>) -> Vec<W> {
+        self.waiters = self.waiters.saturating_sub(waiters.len());
+        for (client, _) in &waiters {
+            if let Entry::Occupied(mut waiting) = self.clients.entry(*client) {
+                *waiting.get_mut() -= 1;
+                if *waiting.get() == 0 {
+                    waiting.remove();
+                }
+            }
+        }
+        waiters.into_iter().map(|(_, waiter)| waiter).collect()
     }
 }
 
@@ -96,30 +117,47 @@ mod tests {
         *,
     };
 
+    const LIMITS: FlightLimits = FlightLimits { flights: 2, waiters: 5, per_client: 3 };
+    const ALICE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 1));
+    const BOB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 2));
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn key(name: &'static str) -> Key {
         *Question::parse(&Query(name, Rtype::A).plain()).unwrap().key()
     }
 
     #[test]
     fn equal_questions_share_a_query() {
-        let mut flights = Flights::new(FlightLimits { flights: 2, waiters: 3 }, RandomState::new());
+        let mut flights = Flights::new(LIMITS, RandomState::new());
         let (a, b) = (key("a.example"), key("b.example"));
-        assert_eq!((flights.join(&a, 1), flights.join(&a, 2)), (Joined::First, Joined::Waits));
-        assert_eq!(flights.join(&b, 3), Joined::First);
+        assert_eq!((flights.join(&a, ALICE, 1), flights.join(&a, BOB, 2)), (Joined::First, Joined::Waits));
+        assert_eq!(flights.join(&b, ALICE, 3), Joined::First);
         assert_eq!(flights.take_waiters(&a), [1, 2]);
-        assert_eq!(flights.join(&a, 4), Joined::Waits);
+        assert_eq!(flights.join(&a, ALICE, 4), Joined::Waits);
         assert_eq!((flights.finish(&a), flights.finish(&a)), (vec![4], vec![]));
-        assert_eq!(flights.len(), 1);
+        assert_eq!((flights.finish(&b), flights.is_empty(), flights.clients.len()), (vec![3], true, 0));
     }
 
     #[test]
-    fn queries_and_waiting_clients_are_bounded() {
-        let mut flights = Flights::new(FlightLimits { flights: 1, waiters: 2 }, RandomState::new());
-        let (a, b) = (key("a.example"), key("b.example"));
-        assert_eq!(
-            [1, 2, 3].map(|waiter| flights.join(&a, waiter)),
-            [Joined::First, Joined::Waits, Joined::Full]
-        );
-        assert_eq!((flights.join(&b, 4), flights.start(&b), flights.start(&a)), (Joined::Full, false, false));
+    fn queries_and_waiting_questions_are_bounded() {
+        let mut flights = Flights::new(LIMITS, RandomState::new());
+        let keys = ["a.example", "b.example", "c.example"].map(key);
+        let joined = keys.map(|key| flights.join(&key, HERE, 1));
+        assert_eq!(joined, [Joined::First, Joined::First, Joined::Full]);
+        let joined: Vec<_> = (0..4).map(|number| flights.join(&keys[0], HERE, number)).collect();
+        assert_eq!(joined, [Joined::Waits, Joined::Waits, Joined::Waits, Joined::Full]);
+        flights.finish(&keys[0]);
+        assert_eq!(flights.join(&keys[2], HERE, 1), Joined::First);
+    }
+
+    #[test]
+    fn one_client_leaves_room_for_others() {
+        let mut flights = Flights::new(LIMITS, RandomState::new());
+        let a = key("a.example");
+        let joined: Vec<_> = (0..4).map(|number| flights.join(&a, ALICE, number)).collect();
+        assert_eq!(joined.last(), Some(&Joined::Full));
+        assert_eq!(flights.join(&a, BOB, 5), Joined::Waits);
+        flights.finish(&a);
+        assert_eq!(flights.join(&a, ALICE, 6), Joined::First);
     }
 }

@@ -34,8 +34,9 @@ impl Limiter {
     /// True where this client may ask now. This host itself may always: its own resolver asks for many.
     pub fn allow(&mut self, now: Instant, client: IpAddr) -> bool {
         let Some(interval) = self.interval.filter(|_| !client.is_loopback()) else { return true };
-        let count = self.paid.len().max(1);
-        let index = usize::try_from(self.hasher.hash_one(network_of(client))).unwrap_or(0) % count;
+        let count = u64::try_from(self.paid.len()).unwrap_or(1).max(1);
+        // First the remainder: a word may have 32 bits.
+        let index = usize::try_from(self.hasher.hash_one(network_of(client)) % count).unwrap_or(0);
         let Some(paid) = self.paid.get_mut(index) else { return true };
         let now = now.saturating_duration_since(self.start);
         let until = (*paid).max(now) + interval;

@@ -44,8 +44,8 @@ use crate::{
 const DATAGRAM_MAX: usize = 2048;
 /// Batches of one socket before others get their turn.
 const BATCHES: usize = 8;
-/// Queries under way, and clients that wait for one: with three attempts each, below 1024 descriptors.
-const FLIGHTS: FlightLimits = FlightLimits { flights: 256, waiters: 64 };
+/// Queries under way (with three attempts each, below 1024 descriptors) and questions that wait for them.
+const FLIGHTS: FlightLimits = FlightLimits { flights: 256, waiters: 4_096, per_client: 128 };
 /// After so long what is stale serves (RFC 8767, 5).
 const STALE_PATIENCE: Duration = Duration::from_millis(1_800);
 /// Announcements and updates that wait at once.
@@ -261,7 +261,7 @@ impl Service {
 
     fn ask(self: &Rc<Self>, key: Key, waiter: Waiter, out: &mut Vec<u8>) -> bool {
         let (client, packet) = (waiter.client, waiter.packet.clone());
-        let joined = self.flights.borrow_mut().join(&key, waiter);
+        let joined = self.flights.borrow_mut().join(&key, client.address, waiter);
         match joined {
             Joined::First => self.tasks.spawn(fly(self.clone(), key)).detach(),
             Joined::Waits => self.counters.joined.up(),
