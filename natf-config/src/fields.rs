@@ -195,16 +195,17 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// Tells whether a text can be a network device or interface name (IFNAMSIZ less the final zero).
+/// Tells whether a text can be a network device or interface name (IFNAMSIZ less the final zero). The kernel takes more
+/// characters; those that mean something inside a quoted name of nft, such as `*`, are left out.
 pub(crate) fn device(text: &str) -> Option<String> {
     let valid = (1..=15).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':')
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:\"*\\".contains(&byte))
         && text != "."
         && text != "..";
     valid.then(|| text.to_owned())
 }
 
-pub(crate) const DEVICE: &str = "the name of an interface or device (1-15 characters, no / or :)";
+pub(crate) const DEVICE: &str = "the name of an interface or device (1-15 characters, none of / : \" * \\)";
 
 #[cfg(test)]
 mod tests {
@@ -216,6 +217,16 @@ mod tests {
         assert_eq!(nearest("Access", &["access"]), "did you mean access? (accepted: access)");
         assert_eq!(nearest("zzzzz", &["name", "access"]), "accepted: name, access");
         assert_eq!(nearest("xy", &["ip"]), "accepted: ip");
+    }
+
+    #[test]
+    fn a_device_has_no_characters_that_nft_takes_for_more_than_a_name() {
+        for good in ["wan", "br-lan.7", "eth0@if3", "x'y"] {
+            assert_eq!(device(good).as_deref(), Some(good));
+        }
+        for bad in ["", "..", "a/b", "eth*", "*", "br\"lan", "a\\b", "sixteen-letters-"] {
+            assert_eq!(device(bad), None, "{bad}");
+        }
     }
 
     #[test]
