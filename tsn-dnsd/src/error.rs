@@ -5,8 +5,6 @@ use std::{io, path::PathBuf};
 use natf_config::ConfigError;
 use natf_kernel::KernelError;
 
-use crate::zone::ZoneError;
-
 /// A failure, in words for a person.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,9 +40,6 @@ pub enum Error {
     /// The operating system cannot tell what happens.
     #[error("cannot wait for events: {0}")]
     Wait(#[source] io::Error),
-    /// What is wrong with own records and keys.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Zones(Vec<ZoneError>),
     /// Words on the command line.
     #[error("{0}\ntry 'tsn-dnsd --help'")]
     Usage(String),

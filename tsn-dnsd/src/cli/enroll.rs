@@ -47,3 +47,60 @@ pub fn enroll(call: &Call, uri: &str) -> Result<ExitCode, Error> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use super::*;
+    use crate::io::settings::{Loaded, Paths};
+
+    const URI: &str =
+        "natf://home.example.net/?id=4712&key=AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE&peer=isp";
+
+    fn call(name: &str) -> Call {
+        let directory: PathBuf =
+            std::env::temp_dir().join(format!("tsn-dnsd-enroll-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let paths = Paths {
+            config: directory.join("tsn-dnsd"),
+            keys: directory.join("secret/keys"),
+            run_dir: directory.clone(),
+            state_dir: directory,
+        };
+        Call { paths, json: false, name: None, words: Vec::new() }
+    }
+
+    #[test]
+    fn enrolling_makes_a_configuration_that_works() {
+        let call = call("new");
+        enroll(&call, URI).unwrap();
+        let loaded = Loaded::read(&call.paths).unwrap();
+        let row = loaded.directory.routers.of("alice.home.example.net").unwrap();
+        assert_eq!((row.name.as_str(), row.keys.id().0), ("home", 4712));
+        assert!(loaded.settings.announced.find(b"\x05alice\x04home\x07example\x03net\0").is_some());
+        fs::remove_dir_all(&call.paths.run_dir).unwrap();
+    }
+
+    #[test]
+    fn enrolling_again_replaces_the_key_of_the_same_router() {
+        let call = call("again");
+        enroll(&call, URI).unwrap();
+        enroll(&call, &URI.replace("4712", "4713").replace("AQEBAQ", "AgICAg")).unwrap();
+        let loaded = Loaded::read(&call.paths).unwrap();
+        let [row] = loaded.directory.routers.rows() else { panic!("one router") };
+        assert_eq!(row.keys.id().0, 4713);
+        fs::remove_dir_all(&call.paths.run_dir).unwrap();
+    }
+
+    #[test]
+    fn a_router_whose_key_is_missing_is_named_with_its_line() {
+        let call = call("keyless");
+        enroll(&call, URI).unwrap();
+        fs::remove_file(&call.paths.keys).unwrap();
+        let error = Loaded::read(&call.paths).unwrap_err().to_string();
+        let expected = format!("{}:1: router 'home': ", call.paths.config.display());
+        assert!(error.starts_with(&expected) && error.contains("there is no key for 'home'"), "{error}");
+        fs::remove_dir_all(&call.paths.run_dir).unwrap();
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use domain::base::iana::Rcode;
 use hashbrown::{HashTable, hash_table::Entry};
 
 use super::{answer::Answer, question::Key};
@@ -52,6 +53,14 @@ struct Slot {
     ends: u32,
     retry: u32,
     used: bool,
+}
+
+impl Slot {
+    /// Seconds that it stays after its time: a failure is of no use then.
+    fn stale(&self, limits: CacheLimits) -> u32 {
+        let useful = [Rcode::NOERROR, Rcode::NXDOMAIN].contains(&self.answer.rcode());
+        if useful { limits.stale } else { 0 }
+    }
 }
 
 /// The cache.
@@ -106,8 +115,8 @@ impl Cache {
     /// What is known of a question.
     pub fn find(&mut self, key: &Key, now: u32) -> Option<Found<'_>> {
         let index = self.index_of(key)?;
-        let stale = self.limits.stale;
         let slot = self.slots.get_mut(index)?.as_mut()?;
+        let stale = slot.stale(self.limits);
         slot.used = true;
         if now < slot.ends {
             return Some(Found::Fresh(&slot.answer, now.saturating_sub(slot.came)));
@@ -190,10 +199,9 @@ impl Cache {
         for _ in 0..self.slots.len() {
             let index = self.hand;
             self.hand = if index + 1 < self.slots.len() { index + 1 } else { 0 };
-            let stale = self.limits.stale;
             let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { continue };
             looks += 1;
-            let over = now >= slot.ends.saturating_add(stale);
+            let over = now >= slot.ends.saturating_add(slot.stale(self.limits));
             if over || !std::mem::take(&mut slot.used) || looks >= LOOKS_MAX {
                 let (hash, index) = (slot.hash, u32::try_from(index).unwrap_or(u32::MAX));
                 if let Ok(entry) = self.table.find_entry(hash, |found| *found == index) {

@@ -14,7 +14,6 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -156,13 +155,14 @@ impl Streams {
 
     /// When [`Self::handle_timeout`] is wanted next.
     pub fn deadline(&self) -> Option<Instant> {
-        self.connections.values().map(|connection| connection.active + self.idle()).min()
+        let waiting = self.connections.values().filter(|connection| connection.pending == 0);
+        waiting.map(|connection| connection.active + self.idle()).min()
     }
 
-    /// Closes connections that are idle or stuck.
+    /// Closes connections that are idle or stuck; one whose answer is under way is neither.
     pub fn handle_timeout(&mut self, now: Instant) {
         let idle = self.idle();
-        self.connections.retain(|_, connection| now < connection.active + idle);
+        self.connections.retain(|_, connection| connection.pending > 0 || now < connection.active + idle);
     }
 
     fn idle(&self) -> Duration {
@@ -399,9 +399,6 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Streams that a task may deliver to.
-pub type SharedStreams = Rc<std::cell::RefCell<Streams>>;
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -507,6 +504,8 @@ mod tests {
         client.shutdown(std::net::Shutdown::Write).unwrap();
         bench.turn();
         assert_eq!(read(&mut client).unwrap(), b"X");
+        bench.streams.handle_timeout(bench.now + IDLE);
+        assert!(bench.streams.deadline().is_none());
         let connection = bench.echo.later.get().unwrap();
         bench.streams.deliver(connection, Some(b"answer"));
         assert_eq!(read(&mut client).unwrap(), b"answer");
