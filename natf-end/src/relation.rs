@@ -19,7 +19,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::dns::Homes;
+use crate::dns::{Homes, Ours, Scope};
 use crate::virtual_address::VirtualPrefix;
 
 /// Shortest time for which targets count as fresh, whatever the answer says.
@@ -193,6 +193,23 @@ impl RelationTable {
     /// Rises with every change of a pair (not of its targets): when it moved, the state file is out of date.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The same as [`Self::relate`] for a name of a home. Those that only `*` covers leave a quarter of the table to the
+    /// configured homes: they are every name that a browser meets, and work without a virtual address, too.
+    pub fn relate_ours(
+        &mut self,
+        ours: &Ours<'_>,
+        targets: &[Ipv4Addr],
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<Ipv4Addr, Full> {
+        let full = ours.name.full();
+        let is_new = ours.scope == Scope::Any && self.address_of(full).is_none();
+        if is_new && self.len() >= self.limits.names / 4 * 3 && self.oldest_reusable(now).is_none() {
+            return Err(Full { name: full.to_owned(), names: self.len() });
+        }
+        self.relate(ours.name, &ours.home, targets, ttl, now)
     }
 
     /// `V := (name, targets)` (N2): the virtual address of `name`, a new one if it has none yet.
@@ -476,6 +493,21 @@ mod tests {
         assert!(!row.is_fresh(after(now, 1)) && row.targets() == [G2]);
         relate(&mut table, "alice", after(now, 2)).unwrap();
         assert!(table.relation(v).unwrap().is_fresh(after(now, 3)));
+    }
+
+    #[test]
+    fn names_of_any_home_leave_room_for_those_of_configured_homes() {
+        let (mut table, now) = (table(8, 100), Instant::now());
+        let mut homes = Homes::default();
+        homes.add("all", "*", []).unwrap();
+        homes.add("home", DOMAIN, []).unwrap();
+        let mut relate =
+            |full: &str, now| table.relate_ours(&homes.classify(full).unwrap(), &[G2], TTL, now).is_ok();
+        assert!((0..6).all(|n| relate(&format!("host{n}.example.org"), now)));
+        assert!(!relate("host6.example.org", now) && relate("host5.example.org", now));
+        assert!(relate("alice.home.example.net", now) && relate("bob.home.example.net", now));
+        assert!(!relate("carol.home.example.net", now));
+        assert!(relate("host6.example.org", after(now, 200)), "out of quarantine");
     }
 
     #[test]

@@ -275,7 +275,7 @@ impl Names for Node {
         now: Instant,
     ) -> Result<Ipv4Addr, Full> {
         let before = self.relations.generation();
-        let address = self.relations.relate(ours.name, &ours.home, targets, ttl, now)?;
+        let address = self.relations.relate_ours(ours, targets, ttl, now)?;
         if self.relations.generation() != before {
             self.tell_renamed();
         }
