@@ -52,18 +52,17 @@ impl RelationFile {
         }
     }
 
-    /// Writes what the table held at this generation, unless the file is as new already; says whether it did.
+    /// Writes what the table held at this generation, unless the file is as new already.
     ///
     /// # Errors
     /// Where it cannot be written; then the former one stands.
-    pub fn save(&self, generation: u64, state: &State) -> Result<bool, RelationFileError> {
+    pub fn save(&self, generation: u64, state: &State) -> Result<(), RelationFileError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if *written >= generation {
-            return Ok(false);
+        if *written < generation {
+            write(&self.path, state)?;
+            *written = generation;
         }
-        write(&self.path, state)?;
-        *written = generation;
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -103,7 +102,7 @@ mod tests {
         let state = State { pairs: vec![pair] };
         file.save(2, &state).unwrap();
         assert_eq!(file.load().unwrap(), state);
-        assert!(!file.save(1, &State::default()).unwrap());
+        file.save(1, &State::default()).unwrap();
         assert_eq!(file.load().unwrap(), state, "a writer that comes late does not undo a newer state");
         fs::write(&path, "{\"pairs\":[{").unwrap();
         assert!(matches!(file.load(), Err(RelationFileError::Damaged(..))));

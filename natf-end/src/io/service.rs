@@ -293,11 +293,17 @@ impl Service {
     /// beside this one, as flash may take its time.
     async fn keep_names(&self) {
         let renamed = self.node.borrow().renamed();
+        let mut written = 0;
         while renamed.recv().await.is_ok() {
             let (file, (generation, state)) = (self.file.clone(), self.node.borrow().names());
+            if generation == written {
+                continue;
+            }
             let pause = match smol::unblock(move || file.save(generation, &state)).await {
-                Ok(false) => continue,
-                Ok(true) => SAVE_PAUSE,
+                Ok(()) => {
+                    written = generation;
+                    SAVE_PAUSE
+                }
                 Err(error) => {
                     log::warn!("{}", with_cause(&error));
                     self.node.borrow().tell_renamed();
