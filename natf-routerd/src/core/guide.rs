@@ -18,9 +18,12 @@ use natf_proto::{KeyId, Reason};
 
 /// A repeated notification takes no second turn within this time: DNS clients repeat their questions.
 const REPEATED_SECONDS: u32 = 5;
-/// A client connects as soon as it has its answer; a turn that nobody took for so long is a question out of curiosity
-/// (browsers ask ahead), and must not take the flow of the next one. One to two seconds, as the clock here counts.
-const TURN_SECONDS: u32 = 1;
+/// Clients connect as soon as they have their answer: turns up to this age come before everything else. One to two
+/// seconds, as the clock here counts.
+const FRESH_SECONDS: u32 = 1;
+/// A turn that nobody took for so long is a question out of curiosity (browsers ask ahead), and must not take the flow of
+/// the next one.
+const TURN_SECONDS: u32 = 10;
 /// Most turns of one row; the oldest go first.
 const MAX_TURNS: usize = 32;
 /// Most rows of one source, behind which a whole network may stand (T9).
@@ -58,6 +61,8 @@ pub struct Row {
     latest: u64,
     /// Place of its last flow among all; 0 where it had none.
     used: u64,
+    /// The second of its last flow.
+    used_at: u32,
     /// The second of its timer.
     due: u32,
     turns: VecDeque<Turn>,
@@ -76,15 +81,44 @@ struct Turn {
 }
 
 impl Turn {
-    fn is_waiting(&self, now: u32) -> bool {
-        !self.spent && now.saturating_sub(self.at) <= TURN_SECONDS
+    fn is_waiting(&self, now: u32, age: u32) -> bool {
+        !self.spent && now.saturating_sub(self.at) <= age
     }
 }
 
+/// How good a row's claim to a flow is, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// Its turn of a moment ago waits; the older notification first (T9).
+    Fresh { order: u64 },
+    /// Its flows came a moment ago: browsers open several connections for a page.
+    Busy { others_after: u64 },
+    /// Its older turn waits.
+    Waiting { order: u64 },
+    /// Nothing waits: whose flows came last, else who was notified last. Names that browsers ask ahead, for the links in
+    /// a page, may never be connected to.
+    Idle { others_after: u64, notified_after: u64 },
+}
+
 impl Row {
+    fn claim(&self, now: u32) -> Claim {
+        let others_after = u64::MAX - self.used;
+        let is_busy = self.used > 0 && now.saturating_sub(self.used_at) <= FRESH_SECONDS;
+        match (self.oldest_turn(now, FRESH_SECONDS), self.oldest_turn(now, TURN_SECONDS)) {
+            (Some(order), _) => Claim::Fresh { order },
+            _ if is_busy => Claim::Busy { others_after },
+            (None, Some(order)) => Claim::Waiting { order },
+            (None, None) => Claim::Idle { others_after, notified_after: u64::MAX - self.latest },
+        }
+    }
+
+    fn oldest_turn(&self, now: u32, age: u32) -> Option<u64> {
+        self.turns.iter().find(|turn| turn.is_waiting(now, age)).map(|turn| turn.order)
+    }
+
     /// Notifications whose flow has not come yet.
     pub fn waiting(&self, now: u32) -> usize {
-        self.turns.iter().filter(|turn| turn.is_waiting(now)).count()
+        self.turns.iter().filter(|turn| turn.is_waiting(now, TURN_SECONDS)).count()
     }
 }
 
@@ -177,7 +211,7 @@ impl GuideTable {
         self.notified += 1;
         row.latest = self.notified;
         row.expires = now.saturating_add(lifetime);
-        row.turns.retain(|turn| now.saturating_sub(turn.at) < REPEATED_SECONDS.max(TURN_SECONDS));
+        row.turns.retain(|turn| now.saturating_sub(turn.at) <= TURN_SECONDS);
         if row.turns.len() >= MAX_TURNS {
             row.turns.pop_front();
         }
@@ -196,26 +230,17 @@ impl GuideTable {
         if full { Err(Reason::TableFull) } else { Ok(()) }
     }
 
-    /// Chooses among the rows whose host allows the flow, and spends its turn (T9): the oldest turn that waits has the
-    /// flow. Where none waits, the row has it whose flows came last: browsers open several connections, and names that
-    /// they ask ahead, for links in a page, may never be connected to. Else the row that was notified last.
+    /// Chooses among the rows whose host allows the flow, and spends its turn (T9). See [`Row::claim`].
     pub fn choose(&mut self, now: u32, candidates: &[Candidate]) -> Option<Chosen> {
-        let oldest = |candidate: &&Candidate| self.oldest_turn(now, candidate.key);
-        let waiting = candidates.iter().filter(|candidate| oldest(candidate).is_some()).min_by_key(oldest);
-        let last = |candidate: &&Candidate| self.rows.get(&candidate.key).map(|row| (row.used, row.latest));
-        let candidate = *waiting.or_else(|| candidates.iter().max_by_key(last))?;
-        let turn = self.oldest_turn(now, candidate.key);
-        self.set_spent(candidate.key, turn, true);
+        let claim = |candidate: &&Candidate| self.rows.get(&candidate.key).map(|row| row.claim(now));
+        let candidate =
+            *candidates.iter().filter(|candidate| claim(candidate).is_some()).min_by_key(claim)?;
+        let row = self.rows.get_mut(&candidate.key)?;
         self.flows += 1;
-        if let Some(row) = self.rows.get_mut(&candidate.key) {
-            row.used = self.flows;
-        }
+        (row.used, row.used_at) = (self.flows, now);
+        let turn = row.oldest_turn(now, TURN_SECONDS);
+        self.set_spent(candidate.key, turn, true);
         Some(Chosen { candidate, turn })
-    }
-
-    fn oldest_turn(&self, now: u32, key: RowKey) -> Option<u64> {
-        let row = self.rows.get(&key)?;
-        row.turns.iter().find(|turn| turn.is_waiting(now)).map(|turn| turn.order)
     }
 
     /// The flow came to nothing: the next one has its turn.
@@ -324,7 +349,7 @@ mod tests {
         assert_eq!(note(&mut table, 1, ALICE, 1), Ok(Noted::Row));
         assert_eq!(note(&mut table, 4, ALICE, 1), Ok(Noted::Repeated));
         assert_eq!(note(&mut table, 7, ALICE, 1), Ok(Noted::Row), "ids come again");
-        assert_eq!(table.iter().next().unwrap().1.waiting(7), 1);
+        assert_eq!(table.iter().next().unwrap().1.waiting(7), 2);
     }
 
     #[test]
@@ -343,9 +368,28 @@ mod tests {
         note(&mut table, 1, ALICE, 1).unwrap();
         assert_eq!(next(&mut table, 1, &[ALICE]), Some(ALICE));
         note(&mut table, 1, BOB, 2).unwrap();
-        assert_eq!([(); 5].map(|()| next(&mut table, 4, &[ALICE, BOB])), [Some(ALICE); 5]);
-        note(&mut table, 10, BOB, 3).unwrap();
-        assert_eq!([(); 3].map(|()| next(&mut table, 10, &[ALICE, BOB])), [Some(BOB); 3]);
+        assert_eq!(next(&mut table, 3, &[ALICE]), Some(ALICE));
+        assert_eq!(
+            [(); 5].map(|()| next(&mut table, 4, &[ALICE, BOB])),
+            [Some(ALICE); 5],
+            "the page's images"
+        );
+        assert_eq!(next(&mut table, 20, &[ALICE, BOB]), Some(ALICE), "and later ones");
+        note(&mut table, 30, BOB, 3).unwrap();
+        assert_eq!(
+            [(); 3].map(|()| next(&mut table, 30, &[ALICE, BOB])),
+            [Some(BOB); 3],
+            "the link is followed"
+        );
+    }
+
+    #[test]
+    fn t9_a_client_that_is_slow_to_connect_still_has_its_turn() {
+        let mut table = GuideTable::default();
+        note(&mut table, 1, BOB, 1).unwrap();
+        assert_eq!(next(&mut table, 1, &[BOB]), Some(BOB));
+        note(&mut table, 1, ALICE, 2).unwrap();
+        assert_eq!(next(&mut table, 4, &[ALICE, BOB]), Some(ALICE));
     }
 
     #[test]
@@ -363,6 +407,9 @@ mod tests {
         note(&mut table, 1, ALICE, 1).unwrap();
         note(&mut table, 3, BOB, 2).unwrap();
         assert_eq!(next(&mut table, 3, &[ALICE, BOB]), Some(BOB));
+        note(&mut table, 40, ALICE, 3).unwrap();
+        note(&mut table, 51, BOB, 4).unwrap();
+        assert_eq!([(); 2].map(|()| next(&mut table, 53, &[ALICE, BOB])), [Some(BOB); 2]);
     }
 
     #[test]
