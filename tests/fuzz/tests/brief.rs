@@ -1,5 +1,7 @@
 //! Every fuzz target for a moment: its seeds, every finding of the past, and some thousand mutations of them.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
 use std::{fs, path::Path};
 
 use natf_fuzz::{TARGETS, Target};
