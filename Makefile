@@ -4,7 +4,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns bench-natf bench-dns fuzz clean
+.PHONY: help build tools demo test test-units test-netns test-arch test-packages bench-natf bench-dns fuzz
+.PHONY: cross ipk opkg-feed deb sizes clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +28,13 @@ test-units: ## only what needs no root and no namespaces
 test-netns: build ## only the scenarios in tests/netns (root)
 	tests/run-netns.sh
 
+test-arch: ## unit tests of wire formats and configuration on each OpenWrt architecture (qemu-user); ARCHES="..."
+	openwrt/build/test-arch.sh $(ARCHES)
+
+test-packages: ## .ipk, feed and .deb: same bytes twice, right content, installable
+	openwrt/build/test.sh
+	packaging/deb/test.sh
+
 bench-natf: tools build ## measure NAT-f; figures also in target/bench/natf.json
 	tests/bench/natf.sh
 
@@ -35,6 +43,24 @@ bench-dns: tools ## measure tsn-dnsd beside dnsmasq and unbound; figures also in
 
 fuzz: ## fuzz every parser, guided by coverage; SECONDS for each target (600)
 	tests/fuzz/fuzz.sh $(or $(SECONDS),600)
+
+# All of OpenWrt's architectures that are built for; ARCHES="mipsel_24kc" for one.
+ARCHES ?= mips_24kc mipsel_24kc arm_cortex-a7 aarch64_cortex-a53 x86_64
+
+cross: ## the daemons for OpenWrt's architectures, static, in target/openwrt/ARCH
+	for arch in $(ARCHES); do openwrt/build/cross.sh $$arch || exit 1; done
+
+ipk: cross ## packages for opkg in target/openwrt/ipk/ARCH, without an SDK
+	for arch in $(ARCHES); do openwrt/build/ipk.sh $$arch || exit 1; done
+
+opkg-feed: ipk ## signed feed directories in target/openwrt/feed/ARCH; FEED_KEY=NAME signs with NAME.sec
+	openwrt/build/feed.sh $(ARCHES)
+
+deb: ## Debian packages of natf-endd and tsn-dnsd in target/deb
+	packaging/deb/build.sh
+
+sizes: ## what each crate costs in flash (mipsel_24kc)
+	openwrt/build/sizes.sh
 
 clean: ## remove what was built
 	$(CARGO) clean

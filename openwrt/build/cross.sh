@@ -29,10 +29,9 @@ flags+=("${own[@]}")
 printf -v CARGO_ENCODED_RUSTFLAGS '%s\x1f' "${flags[@]}"
 export CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS%$'\x1f'}
 
-std=(-Z build-std=std,panic_abort -Z build-std-features=optimize_for_size --target "$target")
+std=(-Z 'build-std=std,panic_abort' -Z build-std-features=optimize_for_size --target "$target")
 if [[ ${1:-} == --cargo ]]; then
-	shift
-	exec cargo-zigbuild "$@" "${std[@]}"
+	exec cargo-zigbuild "$2" "${std[@]}" "${@:3}"
 fi
 
 packages=("$@")

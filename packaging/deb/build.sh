@@ -68,7 +68,7 @@ stage() {
 	copyright >"$doc/copyright"
 	changelog "$package" | gzip -9n >"$doc/changelog.gz"
 	while read -r file; do
-		gzip -9n <"$file" >"$doc/$(basename "$file").gz"
+		gzip -9nc "$file" >"$doc/${file##*/}.gz"
 	done <"$from/docs"
 	install -d "$root/usr/share/man/man8"
 	manual "$package" | gzip -9n >"$root/usr/share/man/man8/$package.8.gz"
