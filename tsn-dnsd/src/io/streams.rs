@@ -70,7 +70,7 @@ pub struct StreamCounts {
 struct Connection {
     stream: TcpStream,
     client: IpAddr,
-    /// What has been read of a question that is not whole yet.
+    /// What has been read of a question that is not whole yet, and questions whose answers find no room yet.
     input: Vec<u8>,
     /// What could not be written yet.
     output: Vec<u8>,
@@ -244,6 +244,10 @@ impl Streams {
     fn serve(&mut self, now: Instant, id: u64, questions: &impl Questions) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let mut served = connection.write();
+        if served.is_ok() && connection.has_question() {
+            connection.take_input(now, ConnectionId(id), &[], questions);
+            served = connection.write();
+        }
         if served.is_ok() && connection.wants_input() {
             self.buffer.resize(READ, 0);
             served = connection.read(now, ConnectionId(id), &mut self.buffer, questions);
@@ -282,7 +286,12 @@ impl AsFd for Streams {
 
 impl Connection {
     fn wants_input(&self) -> bool {
-        !self.ended && self.output.len() < OUTPUT_MAX
+        !self.ended && self.output.len() < OUTPUT_MAX && !self.has_question()
+    }
+
+    /// Whether a whole question waits until there is room for its answer.
+    fn has_question(&self) -> bool {
+        split(&self.input).is_some()
     }
 
     fn read(
@@ -313,7 +322,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Handles all whole questions; the rest is kept.
+    /// Handles whole questions while there is room for their answers; the rest is kept.
     fn take_input(&mut self, now: Instant, id: ConnectionId, fresh: &[u8], questions: &impl Questions) {
         let mut kept = std::mem::take(&mut self.input);
         let input = if kept.is_empty() {
@@ -323,7 +332,9 @@ impl Connection {
             kept.as_slice()
         };
         let mut rest = input;
-        while let Some((question, behind)) = split(rest) {
+        while self.output.len() < OUTPUT_MAX
+            && let Some((question, behind)) = split(rest)
+        {
             let client = self.client;
             let mut later = false;
             self.push(|output| later = questions.handle(client, id, question, output));
@@ -331,7 +342,8 @@ impl Connection {
             self.active = now;
             rest = behind;
         }
-        self.input = rest.to_vec();
+        // A question that comes octet by octet is not copied for each of them.
+        self.input = if rest.len() == kept.len() { kept } else { rest.to_vec() };
     }
 
     /// Appends one message with its length in front (RFC 1035, 4.2.2); nothing if `write` appends nothing.
@@ -365,12 +377,12 @@ impl Connection {
     }
 
     fn settle(&mut self, epoll: &OwnedFd, id: u64) -> io::Result<()> {
-        if self.ended && self.pending == 0 && self.output.is_empty() {
+        if self.ended && self.pending == 0 && self.output.is_empty() && !self.has_question() {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let mut interest = EventFlags::empty();
         interest.set(EventFlags::IN, self.wants_input());
-        interest.set(EventFlags::OUT, !self.output.is_empty());
+        interest.set(EventFlags::OUT, !self.output.is_empty() || self.has_question());
         if interest != self.interest {
             epoll::modify(epoll, &self.stream, EventData::new_u64(id), interest)?;
             self.interest = interest;
@@ -420,6 +432,7 @@ mod tests {
         fn handle(&self, _: IpAddr, connection: ConnectionId, question: &[u8], output: &mut Vec<u8>) -> bool {
             match question.first() {
                 Some(b'x') => output.extend(question.to_ascii_uppercase()),
+                Some(b'L') => output.extend([0; 60_000]),
                 Some(b'l') => {
                     self.later.set(Some(connection));
                     return true;
@@ -546,6 +559,26 @@ mod tests {
         let connection = bench.streams.connections.values().next().unwrap();
         assert!(!connection.wants_input() && sent > 0);
         assert!(connection.output.len() < OUTPUT_MAX + 2 * 60_002);
+    }
+
+    #[test]
+    fn long_answers_to_pipelined_questions_do_not_pile_up() {
+        let mut bench = Bench::new();
+        let mut client = bench.connect();
+        client.write_all(&[framed(b"L").repeat(1_000), framed(b"x")].concat()).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        bench.turn();
+        let connection = bench.streams.connections.values().next().unwrap();
+        assert!(connection.output.len() < OUTPUT_MAX + 60_002, "{}", connection.output.len());
+        let reader = std::thread::spawn(move || {
+            let long = (0..1_000).filter(|_| read(&mut client).is_some_and(|it| it.len() == 60_000)).count();
+            (long, read(&mut client), read(&mut client))
+        });
+        while !reader.is_finished() {
+            bench.turn();
+        }
+        assert_eq!(reader.join().unwrap(), (1_000, Some(b"X".to_vec()), None));
+        assert!(bench.streams.is_empty());
     }
 
     #[test]
