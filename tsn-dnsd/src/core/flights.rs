@@ -4,7 +4,7 @@ use std::{hash::RandomState, net::IpAddr};
 
 use hashbrown::{HashMap, hash_map::Entry};
 
-use super::question::Key;
+use super::{limit::network_of, question::Key};
 
 /// Bounds.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +32,9 @@ pub enum Joined {
 #[derive(Debug)]
 pub struct Flights<W> {
     limits: FlightLimits,
-    flights: HashMap<Key, Vec<(IpAddr, W)>, RandomState>,
-    /// Questions of each client that wait.
-    clients: HashMap<IpAddr, usize, RandomState>,
+    flights: HashMap<Key, Vec<(u64, W)>, RandomState>,
+    /// Questions of each client that wait, see [`network_of`].
+    clients: HashMap<u64, usize, RandomState>,
     waiters: usize,
 }
 
@@ -61,25 +61,26 @@ impl<W> Flights<W> {
             return Joined::Full;
         }
         let count = self.flights.len();
+        let network = network_of(client);
         let joined = match self.flights.entry(*key) {
             Entry::Occupied(mut flight) => {
-                flight.get_mut().push((client, waiter));
+                flight.get_mut().push((network, waiter));
                 Joined::Waits
             }
             Entry::Vacant(place) if count < self.limits.flights => {
-                place.insert(vec![(client, waiter)]);
+                place.insert(vec![(network, waiter)]);
                 Joined::First
             }
             Entry::Vacant(_) => return Joined::Full,
         };
         self.waiters += 1;
-        *self.clients.entry(client).or_insert(0) += 1;
+        *self.clients.entry(network).or_insert(0) += 1;
         joined
     }
 
     fn has_room_for(&self, client: IpAddr) -> bool {
         client.is_loopback()
-            || self.clients.get(&client).is_none_or(|waiting| *waiting < self.limits.per_client)
+            || self.clients.get(&network_of(client)).is_none_or(|waiting| *waiting < self.limits.per_client)
     }
 
     /// Takes those who wait, while the query goes on.
@@ -94,10 +95,10 @@ impl<W> Flights<W> {
         self.released(waiters)
     }
 
-    fn released(&mut self, waiters: Vec<(IpAddr, W)>) -> Vec<W> {
+    fn released(&mut self, waiters: Vec<(u64, W)>) -> Vec<W> {
         self.waiters = self.waiters.saturating_sub(waiters.len());
-        for (client, _) in &waiters {
-            if let Entry::Occupied(mut waiting) = self.clients.entry(*client) {
+        for (network, _) in &waiters {
+            if let Entry::Occupied(mut waiting) = self.clients.entry(*network) {
                 *waiting.get_mut() -= 1;
                 if *waiting.get() == 0 {
                     waiting.remove();
@@ -148,6 +149,15 @@ mod tests {
         assert_eq!(joined, [Joined::Waits, Joined::Waits, Joined::Waits, Joined::Full]);
         flights.finish(&keys[0]);
         assert_eq!(flights.join(&keys[2], HERE, 1), Joined::First);
+    }
+
+    #[test]
+    fn an_ipv6_host_is_one_client_in_its_network() {
+        let mut flights = Flights::new(LIMITS, RandomState::new());
+        let a = key("a.example");
+        let joined = (1..=4).map(|last| flights.join(&a, format!("2001:db8::{last}").parse().unwrap(), last));
+        assert_eq!(joined.last(), Some(Joined::Full));
+        assert_eq!(flights.join(&a, "2001:db8:0:1::1".parse().unwrap(), 5), Joined::Waits);
     }
 
     #[test]

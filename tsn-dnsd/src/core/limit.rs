@@ -48,7 +48,8 @@ impl Limiter {
     }
 }
 
-fn network_of(client: IpAddr) -> u64 {
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, in which a host takes any address.
+pub fn network_of(client: IpAddr) -> u64 {
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or(0),

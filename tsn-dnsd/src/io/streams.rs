@@ -23,7 +23,7 @@ use rustix::{
     net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
 };
 
-use crate::error::Error;
+use crate::{core::limit::network_of, error::Error};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 128;
@@ -216,7 +216,8 @@ impl Streams {
     }
 
     fn is_too_many(&self, client: IpAddr) -> bool {
-        let of_client = || self.connections.values().filter(|connection| connection.client == client).count();
+        let same = |connection: &&Connection| network_of(connection.client) == network_of(client);
+        let of_client = || self.connections.values().filter(same).count();
         self.connections.len() >= CONNECTIONS_MAX
             || !client.is_loopback() && of_client() >= CONNECTIONS_PER_CLIENT
     }
@@ -579,6 +580,20 @@ mod tests {
         }
         assert_eq!(reader.join().unwrap(), (1_000, Some(b"X".to_vec()), None));
         assert!(bench.streams.is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_host_has_the_connections_of_one_client() {
+        let mut streams = Streams::new().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for last in 0..CONNECTIONS_PER_CLIENT {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let client = format!("2001:db8::{last:x}").parse().unwrap();
+            assert!(!streams.is_too_many(client));
+            streams.add(Instant::now(), stream, client).unwrap();
+        }
+        assert!(streams.is_too_many("2001:db8::ffff".parse().unwrap()));
+        assert!(!streams.is_too_many("2001:db8:0:1::1".parse().unwrap()));
     }
 
     #[test]
