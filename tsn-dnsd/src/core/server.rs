@@ -198,7 +198,10 @@ impl Server {
             responder.log(client, question, "empty, because the name is announced");
             return responder.around(client, question, apex, out);
         }
-        if let Some(answer) = self.own_answer(question) {
+        // Of an own name's records ANY gets one type (RFC 8482, 4.1), which may be the addresses that are to be announced.
+        let minimal =
+            qtype == Rtype::ANY && responder.settings.announced.find(question.key().name()).is_some();
+        if let Some(answer) = self.own_answer(question).filter(|_| !minimal) {
             return self.answer_own(now, client, question, &answer, out);
         }
         if qtype == Rtype::ANY {

@@ -379,6 +379,18 @@ fn an_own_alias_fails_with_the_name_that_it_leads_to() {
     assert_eq!(Message::from_octets(out).unwrap().header().rcode(), Rcode::SERVFAIL);
 }
 
+#[test]
+fn any_does_not_lead_around_an_announcement() {
+    let mut bench = Bench::new();
+    let own = [("alice.home.example.net", "A", "198.51.100.1"), ("host.lab", "A", "192.0.2.1")];
+    bench.server.handle_settings(bench.now, settings(), zones(&own));
+    let first = |reply: &Message<Vec<u8>>| reply.answer().unwrap().next().unwrap().unwrap().rtype();
+    let reply = bench.reply(&Query("alice.home.example.net", Rtype::ANY).plain());
+    assert_eq!(first(&reply), Rtype::HINFO);
+    let reply = bench.reply(&Query("host.lab", Rtype::ANY).plain());
+    assert_eq!(first(&reply), Rtype::A);
+}
+
 proptest! {
     #[test]
     fn a_reply_is_always_a_message_to_its_asker(
