@@ -306,10 +306,16 @@ impl Server {
         out: &mut Vec<u8>,
     ) -> Handled {
         let Ok(question) = Question::parse(packet) else { return Handled::Silent };
+        let own = self.own_answer(&question).filter(|own| own.beyond.is_some());
+        let wanted = own.as_ref().map_or(Some(*question.key()), |own| alias::question_beyond(&question, own));
+        if wanted.is_none_or(|key| key.as_slice() != answer.key()) {
+            // Own aliases changed while others were asked: this answers what is no longer the question.
+            return self.responder.bare(client, &question, Rcode::SERVFAIL, extended::NOT_READY, out);
+        }
         self.counters().answered_upstream.up();
-        match self.own_answer(&question) {
-            Some(own) if own.beyond.is_some() => self.responder.beyond(client, &question, &own, answer, out),
-            _ => self.responder.answer(client, &question, answer, 0, out),
+        match own {
+            Some(own) => self.responder.beyond(client, &question, &own, answer, out),
+            None => self.responder.answer(client, &question, answer, 0, out),
         }
     }
 

@@ -380,6 +380,24 @@ fn an_own_alias_fails_with_the_name_that_it_leads_to() {
 }
 
 #[test]
+fn an_own_alias_that_changes_while_others_are_asked_breaks_no_reply() {
+    let packet = Query("alias.lab", Rtype::A).plain();
+    let answer = address_answer(&Query("www.example.net", Rtype::A), 300);
+    for after in [vec![], vec![("alias.lab", "CNAME", "ftp.example.net")]] {
+        let mut bench = Bench::new();
+        let before = zones(&[("alias.lab", "CNAME", "www.example.net")]);
+        bench.server.handle_settings(bench.now, settings(), before);
+        assert!(matches!(bench.ask(CLIENT, &packet).0, Handled::Ask(_)));
+        bench.server.handle_settings(bench.now, settings(), zones(&after));
+        let mut out = Vec::new();
+        bench.server.handle_answered(CLIENT, &packet, &answer, &mut out);
+        let reply = Message::from_octets(out).unwrap();
+        assert_eq!(reply.sole_question().unwrap().qname().to_string(), "alias.lab");
+        assert_eq!((reply.header().rcode(), reply.header_counts().ancount()), (Rcode::SERVFAIL, 0));
+    }
+}
+
+#[test]
 fn any_does_not_lead_around_an_announcement() {
     let mut bench = Bench::new();
     let own = [("alice.home.example.net", "A", "198.51.100.1"), ("host.lab", "A", "192.0.2.1")];
