@@ -25,7 +25,9 @@ type Builder = AnswerBuilder<HashCompressor<Vec<u8>>>;
 
 /// The names that the aliases of an answer lead to, in wire format and lower case.
 pub fn targets(answer: &Answer) -> Vec<Vec<u8>> {
-    let first = answer.records().next().and_then(|record| record.type_of(answer.message()));
+    // Signatures may stand before what they sign.
+    let mut types = answer.records().filter_map(|record| record.type_of(answer.message()));
+    let first = types.find(|rtype| *rtype != Rtype::RRSIG.to_int());
     if ![Rtype::CNAME, Rtype::DNAME].map(Rtype::to_int).iter().any(|alias| first == Some(*alias)) {
         return Vec::new();
     }
@@ -115,6 +117,19 @@ mod tests {
         let targets: Vec<_> =
             targets(&joined).into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect();
         assert_eq!(targets, ["\x04host\x03lab\x07example\0", "\x05alice\x04home\x07example\x03net\0"]);
+    }
+
+    #[test]
+    fn a_signature_before_its_alias_hides_nothing() {
+        let key = *Question::parse(&Query("www.example", Rtype::A).edns(1232, true)).unwrap().key();
+        let mut message = vec![0, 0, 0x80, 0, 0, 1, 0, 2, 0, 0, 0, 0];
+        message.extend(key.question());
+        // RRSIG of CNAME, algorithm 13, by the root.
+        message.extend(b"\xc0\x0c\0\x2e\0\x01\0\0\0\x3c\0\x14\0\x05\x0d\x02\0\0\0\x3c");
+        message.extend(b"\0\0\0\x02\0\0\0\x01\0\x07\0\xff");
+        message.extend(b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x07\x01a\x03lab\0");
+        let answer = Answer::new(&key, &message, 60).unwrap();
+        assert_eq!(targets(&answer), [b"\x01a\x03lab\0".to_vec()]);
     }
 
     #[test]
