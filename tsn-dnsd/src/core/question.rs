@@ -17,6 +17,8 @@ use super::wire::{HEADER, NAME_MAX, RecordPlace, plain_name_end, u16_at};
 
 /// UDP payload of a client that says nothing (RFC 1035, 4.2.1).
 const UDP_SIZE_MIN: u16 = 512;
+/// Longest question: name, EDNS options and a signature take less, and it is kept until its answer is there.
+const QUESTION_MAX: usize = 4096;
 const OPT: u16 = 41;
 const OPCODE_UPDATE: u8 = 5;
 
@@ -92,6 +94,9 @@ impl<'a> Question<'a> {
     fn read(packet: &'a [u8]) -> Option<Self> {
         let counts = [4, 6, 8, 10].map(|at| u16_at(packet, at));
         let [Some(1), Some(answers), Some(authorities), Some(additionals)] = counts else { return None };
+        if packet.len() > QUESTION_MAX {
+            return None;
+        }
         // The first name of a message has nothing in front of it to point to.
         let name_end = plain_name_end(packet, HEADER)?;
         let (_rtype, class) = (u16_at(packet, name_end)?, u16_at(packet, name_end + 2)?);
@@ -448,6 +453,16 @@ pub(crate) mod tests {
             let mut packet = ALICE.plain();
             packet[5] = questions;
             assert_eq!(Question::parse(&packet).unwrap_err(), Unreadable::FormatError);
+        }
+    }
+
+    #[test]
+    fn a_question_with_kilobytes_behind_it_is_a_format_error() {
+        let mut packet = ALICE.plain();
+        packet[11] = 1;
+        for (size, readable) in [(1_000, true), (4_000, true), (5_000, false), (60_000, false)] {
+            let record = [b"\0\0\x10\0\x01\0\0\0\0", &u16::to_be_bytes(size)[..], &vec![0; size.into()]];
+            assert_eq!(Question::parse(&[&packet[..], &record.concat()].concat()).is_ok(), readable);
         }
     }
 
