@@ -77,17 +77,20 @@ pub fn judge(asking: &Asking, key: &Key, reply: &[u8], lifetimes: Lifetimes) -> 
         Message::from_slice(asking.as_slice()).is_ok_and(|query| query.header_counts().arcount() > 0);
     let knows_no_edns =
         matches!(header.rcode(), Rcode::FORMERR | Rcode::NOTIMP) && had_edns && message.opt().is_none();
-    if knows_no_edns {
-        return Received::NoEdns;
-    }
+    let failed = header.rcode() != Rcode::NOERROR;
     let question = plain_name_end(reply, HEADER).and_then(|end| reply.get(HEADER..end + 4));
     match (message.header_counts().qdcount(), question) {
-        (0, _) if header.rcode() != Rcode::NOERROR => return Received::Helpless(header.rcode(), None),
+        // Who does not understand a query may repeat nothing but its header.
+        (0, _) | (1, None) if failed && knows_no_edns => return Received::NoEdns,
+        (0, _) if failed => return Received::Helpless(header.rcode(), None),
         (1, Some(question)) if question == asking.question() => {}
         (1, Some(question)) if question.eq_ignore_ascii_case(asking.question()) => {
             return Received::OtherCase;
         }
         _ => return Received::Foreign,
+    }
+    if knows_no_edns {
+        return Received::NoEdns;
     }
     if header.tc() {
         return Received::Truncated;

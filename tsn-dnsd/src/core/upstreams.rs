@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_millis(400);
 const PATIENCE_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(800));
 /// Patience in mean round trips.
 const ROUND_TRIPS: u32 = 4;
+/// How a server is asked unless it does not understand that.
+const MANNER: Manner = Manner { random_case: true, edns: true };
+/// After this time that is tried again: servers are replaced, and what one does not understand may have been forged.
+const MANNER_TIME: Duration = Duration::from_secs(15 * 60);
 
 /// One server.
 #[derive(Clone, Debug)]
@@ -35,14 +39,19 @@ pub struct Server {
     pub failures: u32,
     /// Until when it is asked after all others.
     pub back_until: Option<Instant>,
-    /// How it is asked.
-    pub manner: Manner,
+    /// How it is asked for a while, and from when on the best way is tried again.
+    other_manner: Option<(Manner, Instant)>,
 }
 
 impl Server {
     fn new(address: SocketAddr) -> Self {
-        let manner = Manner { random_case: true, edns: true };
-        Self { address, round_trip: None, failures: 0, back_until: None, manner }
+        Self { address, round_trip: None, failures: 0, back_until: None, other_manner: None }
+    }
+
+    /// How it is asked.
+    pub fn manner(&self, now: Instant) -> Manner {
+        let other = self.other_manner.filter(|(_, until)| now < *until);
+        other.map_or(MANNER, |(manner, _)| manner)
     }
 
     /// How long to wait for it before the next server is asked beside it.
@@ -89,6 +98,11 @@ impl Upstreams {
         &self.servers
     }
 
+    /// How a server is asked.
+    pub fn manner(&self, address: SocketAddr, now: Instant) -> Manner {
+        self.find(address).map_or(MANNER, |server| server.manner(now))
+    }
+
     /// The server at an address.
     pub fn find(&self, address: SocketAddr) -> Option<&Server> {
         self.servers.iter().find(|server| server.address == address)
@@ -122,9 +136,9 @@ impl Upstreams {
         });
     }
 
-    /// It does not understand this way of being asked.
-    pub fn handle_manner(&mut self, address: SocketAddr, manner: Manner) {
-        self.change(address, |server| server.manner = manner);
+    /// It answers when it is asked like this, and did not when it was asked in a better way.
+    pub fn handle_manner(&mut self, address: SocketAddr, manner: Manner, now: Instant) {
+        self.change(address, |server| server.other_manner = Some((manner, now + MANNER_TIME)));
     }
 
     fn change(&mut self, address: SocketAddr, change: impl FnOnce(&mut Server)) {
@@ -178,6 +192,17 @@ mod tests {
             upstreams.handle_answer(address(1), Duration::from_millis(150));
         }
         assert!((560..=600).contains(&patience(&upstreams)));
+    }
+
+    #[test]
+    fn a_server_is_asked_in_the_best_manner_again_after_a_while() {
+        let now = Instant::now();
+        let mut upstreams = Upstreams::new(&[address(1)]);
+        let plain = Manner { random_case: true, edns: false };
+        upstreams.handle_manner(address(1), plain, now);
+        let manner = |after| upstreams.servers()[0].manner(now + Duration::from_secs(after));
+        assert_eq!((manner(0), manner(899)), (plain, plain));
+        assert_eq!(manner(900), Manner { random_case: true, edns: true });
     }
 
     #[test]

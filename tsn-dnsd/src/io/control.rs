@@ -61,13 +61,14 @@ fn upstream(daemon: &Daemon) -> Value {
     let upstreams = daemon.service.resolver.upstreams.borrow();
     let now = Instant::now();
     let rows = upstreams.servers().iter().map(|server| {
+        let manner = server.manner(now);
         json!({
             "address": server.address.to_string(),
             "state": if server.is_back(now) { "failing" } else { "in use" },
             "round_trip_ms": server.round_trip.map(|mean| mean.as_secs_f64() * 1e3),
             "failures": server.failures,
-            "edns": server.manner.edns,
-            "random_case": server.manner.random_case,
+            "edns": manner.edns,
+            "random_case": manner.random_case,
         })
     });
     rows.collect()

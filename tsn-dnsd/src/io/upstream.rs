@@ -187,9 +187,9 @@ impl Attempt<'_> {
     /// Asks in the manner that the server is known to understand, and finds another if it does not.
     async fn ask(self) -> Said {
         let start = Instant::now();
-        let mut by_tcp = false;
+        let known = self.manner();
+        let (mut manner, mut by_tcp) = (known, false);
         for _ in 0..MANNERS_MAX {
-            let manner = self.manner();
             let asking = Asking::new(self.key, manner, &mut **self.resolver.random.borrow_mut());
             self.counters.upstream_sent.up();
             let received = match by_tcp {
@@ -205,14 +205,18 @@ impl Attempt<'_> {
             };
             match received {
                 Ok(Received::Answer(answer, strange)) => {
+                    if manner != known {
+                        self.set_manner(manner);
+                    }
                     self.counters.upstream_strange_records.add(strange);
                     self.resolver.upstreams.borrow_mut().handle_answer(self.server, start.elapsed());
                     return Said::Answer(*answer);
                 }
                 Ok(Received::Helpless(_, error)) => return Said::Helpless(error),
                 // Over TCP nobody can have guessed: it changes letters.
-                Ok(Received::OtherCase) => self.set_manner(Manner { random_case: false, ..manner }),
-                Ok(Received::NoEdns) => self.set_manner(Manner { edns: false, ..manner }),
+                Ok(Received::OtherCase) => manner.random_case = false,
+                // Of the server or of this question only: an answer without EDNS tells.
+                Ok(Received::NoEdns) => manner.edns = false,
                 Ok(Received::Truncated | Received::Malformed | Received::Foreign) => {
                     self.counters.upstream_malformed.up();
                     return Said::Failed(io::ErrorKind::InvalidData.into());
@@ -224,13 +228,12 @@ impl Attempt<'_> {
     }
 
     fn manner(&self) -> Manner {
-        let upstreams = self.resolver.upstreams.borrow();
-        upstreams.find(self.server).map_or(Manner { random_case: true, edns: true }, |server| server.manner)
+        self.resolver.upstreams.borrow().manner(self.server, Instant::now())
     }
 
     fn set_manner(&self, manner: Manner) {
-        log::debug!("{} is asked differently from now on: {manner:?}", self.server);
-        self.resolver.upstreams.borrow_mut().handle_manner(self.server, manner);
+        log::debug!("{} is asked differently for a while: {manner:?}", self.server);
+        self.resolver.upstreams.borrow_mut().handle_manner(self.server, manner, Instant::now());
     }
 
     async fn ask_udp(&self, asking: &Asking) -> io::Result<Received> {

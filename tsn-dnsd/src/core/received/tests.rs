@@ -80,8 +80,9 @@ impl Reply {
     }
 
     fn finish(mut self) -> Vec<u8> {
-        self.builder[7] = u8::try_from(self.answers.len()).unwrap();
-        self.builder[9] = u8::try_from(self.authorities.len()).unwrap();
+        for (at, section) in [(6, &self.answers), (8, &self.authorities)] {
+            self.builder[at..at + 2].copy_from_slice(&u16::try_from(section.len()).unwrap().to_be_bytes());
+        }
         self.answers.into_iter().chain(self.authorities).for_each(|record| self.builder.extend(record));
         self.builder
     }
@@ -110,6 +111,43 @@ fn owners(answer: &Answer) -> Vec<String> {
 }
 
 const ALICE: Query = Query("alice.example.net", Rtype::A);
+
+#[test]
+fn a_server_without_edns_repeats_the_question_or_none() {
+    let exchange = Exchange::new(&Query("www.example.net", Rtype::A), false);
+    let error = |rcode| {
+        let mut reply = exchange.reply(rcode).builder;
+        let end = 12 + exchange.asking.question().len();
+        reply.truncate(end);
+        reply[10..12].fill(0);
+        reply
+    };
+    assert_eq!(exchange.judge(&error(Rcode::FORMERR)), Received::NoEdns);
+    let mut bare = error(Rcode::NOTIMP);
+    bare.truncate(12);
+    assert_eq!(exchange.judge(&bare), Received::NoEdns, "a header that still counts the question");
+    bare[5] = 0;
+    assert_eq!(exchange.judge(&bare), Received::NoEdns);
+    let mut forged = error(Rcode::FORMERR);
+    forged[14] ^= 0x20;
+    assert_eq!(exchange.judge(&forged), Received::OtherCase);
+    forged[14] ^= 1;
+    assert_eq!(exchange.judge(&forged), Received::Foreign);
+}
+
+#[test]
+fn a_thousand_records_are_judged_in_no_time() {
+    let exchange = Exchange::new(&Query("www.example.net", Rtype::A), false);
+    let mut reply = exchange.reply(Rcode::NOERROR);
+    for number in 0..1_000_u16 {
+        let [high, low] = number.to_be_bytes();
+        reply = reply.with("www.example.net", 60, A::from_octets(192, 0, high, low));
+    }
+    let reply = reply.finish();
+    let start = std::time::Instant::now();
+    assert_eq!(exchange.answer(&reply).0.addresses().count(), 1_000);
+    eprintln!("judged in {:?}", start.elapsed());
+}
 
 #[test]
 fn an_answer_is_kept_with_its_shortest_lifetime() {
