@@ -1,38 +1,33 @@
 //! Makes messages: which counter, which key, which cookie.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
-use natf_proto::{Body, Cookie, Direction, Envelope, KeyId, Kind, Message, Random, assemble_anonymous};
+use natf_proto::{
+    Body, Cookie, Direction, Envelope, KeyId, Kind, Message, Random, RisingCounter, assemble_anonymous,
+};
 
 use crate::flow::Home;
 
-/// A counter up there comes from nobody honest: it starts at the clock's seconds times 2^24.
-const PLAUSIBLE: u64 = 1 << 62;
-
 /// Seals requests with rising counters.
-///
-/// The counter is one for all homes, because two homes of the configuration may be one router with one key.
-/// Floors belong to key ids: a router that asks for a high one moves nobody else's.
 pub(crate) struct Sealer {
     pub random: Box<dyn Random>,
-    next: u64,
-    floors: BTreeMap<KeyId, u64>,
+    counter: RisingCounter,
 }
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealer({})", self.next)
+        write!(f, "Sealer({:?})", self.counter)
     }
 }
 
 impl Sealer {
     pub fn new(first_counter: u64, random: Box<dyn Random>) -> Self {
-        Self { random, next: first_counter.min(PLAUSIBLE), floors: BTreeMap::new() }
+        Self { random, counter: RisingCounter::after(first_counter) }
     }
 
     /// Seals one request; the counter stands in the answer.
     pub fn seal(&mut self, home: &Home, kind: Kind, body: &Body, cookie: Option<&Cookie>) -> (u64, Message) {
-        let counter = self.counter(key_of(home));
+        let counter = self.counter.next(key_of(home));
         let message = match &home.keys {
             Some(keys) => keys.seal(Direction::ToRouter, kind, counter, body, &mut *self.random),
             None => assemble_anonymous(kind, counter, cookie.unwrap_or(&[0; 24]), body),
@@ -42,23 +37,7 @@ impl Sealer {
 
     /// Goes on above `floor`; false where no honest router names such a floor.
     pub fn raise_floor(&mut self, home: &Home, floor: u64) -> bool {
-        if floor >= PLAUSIBLE {
-            return false;
-        }
-        let known = self.floors.entry(key_of(home)).or_default();
-        *known = floor.max(*known);
-        true
-    }
-
-    fn counter(&mut self, key: KeyId) -> u64 {
-        self.next = self.next.saturating_add(1);
-        match self.floors.get_mut(&key) {
-            Some(floor) if *floor >= self.next => {
-                *floor = floor.saturating_add(1);
-                *floor
-            }
-            _ => self.next,
-        }
+        self.counter.raise_floor(key_of(home), floor)
     }
 }
 
