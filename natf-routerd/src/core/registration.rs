@@ -136,15 +136,24 @@ impl Registrations {
         for _ in 0..update.ignored + (all - changes.len()) {
             counters.count(Counter::RegistrationsIgnored);
         }
+        let until = now.saturating_add(PENDING_SECONDS);
+        if let Some(former) = self.pending.get_mut(&exchange) {
+            former.until = until;
+            if former.changes != changes {
+                // Which one the server's answer is for, nobody can tell here: one may not even have reached it.
+                former.changes.clear();
+                counters.count(Counter::RegistrationsIgnored);
+            }
+            return;
+        }
         if changes.is_empty() {
             return;
         }
         let of_host = self.pending.keys().filter(|other| other.client.ip() == &host).count();
         let full = self.pending.len() >= MAX_PENDING.0 || of_host >= MAX_PENDING.1;
-        if full && !self.pending.contains_key(&exchange) {
+        if full {
             return counters.count(Counter::RegistrationsFull);
         }
-        let until = now.saturating_add(PENDING_SECONDS);
         self.pending.insert(exchange, Pending { until, changes });
     }
 
@@ -307,6 +316,24 @@ mod tests {
         world.now += PENDING_SECONDS;
         world.answer(exchange, true);
         assert_eq!(world.address("alice.dyn.example.net"), None, "too late");
+    }
+
+    #[test]
+    fn t1_two_updates_with_one_id_teach_nothing() {
+        let mut world = World::new();
+        let exchange = world.exchange(ALICE);
+        let (alice, bob) = ("alice.dyn.example.net", "bob.dyn.example.net");
+        for other in [bob, "no.name.of.the.zone"] {
+            world.update(exchange, &[(alice, Some(G2))]);
+            world.update(exchange, &[(other, Some(G2))]);
+            world.update(exchange, &[(other, Some(G2))]);
+            world.answer(exchange, true);
+            assert_eq!([alice, bob].map(|name| world.address(name)), [None, None]);
+        }
+        world.update(exchange, &[(alice, Some(G2))]);
+        world.update(exchange, &[(alice, Some(G2))]);
+        world.answer(exchange, true);
+        assert_eq!(world.address(alice), Some(ALICE), "a repetition is none");
     }
 
     #[test]
