@@ -28,6 +28,8 @@ use super::{
 
 /// Aliases that are followed.
 const ALIASES_MAX: usize = 12;
+/// Zones of which proofs are taken: one for each alias, and a few above.
+const ZONES_MAX: usize = 16;
 /// Records of a reply that are looked at; one with more is not believed at all.
 const RECORDS_MAX: usize = 1_000;
 /// RFC 2181, 8: a TTL with the highest bit set is zero.
@@ -161,11 +163,13 @@ impl<'a> Kept<'a> {
 
     /// The aliases in their order, then what was asked for, each with its signatures.
     fn keep_answers(&mut self, names: &[ParsedName<&'a [u8]>], answers: &'a [Parsed<'a>], key: &Key) {
+        // Of many records none is compared with all others: whoever has a domain chooses how many there are.
+        let mut taken = vec![false; answers.len()];
         let signed = key.dnssec_ok() || key.qtype() == Rtype::RRSIG;
         for (index, name) in names.iter().enumerate() {
             let is_last = index + 1 == names.len();
             let mut aliased = false;
-            for record in answers {
+            for (record, taken) in answers.iter().zip(&mut taken) {
                 let (owner, rtype) = (record.owner(), record.rtype());
                 let here = owner.name_eq(name);
                 let keep = match rtype {
@@ -176,7 +180,7 @@ impl<'a> Kept<'a> {
                     Rtype::CNAME => here && !std::mem::replace(&mut aliased, true),
                     _ => false,
                 };
-                if keep && !self.answer.contains(&record) {
+                if keep && !std::mem::replace(taken, true) {
                     self.positive |= is_last && rtype == key.qtype();
                     self.answer.push(record);
                 }
@@ -187,22 +191,27 @@ impl<'a> Kept<'a> {
     /// The SOA of a zone that one of the names is in, and proofs from such a zone.
     fn keep_authorities(&mut self, names: &[ParsedName<&'a [u8]>], authorities: &'a [Parsed<'a>], key: &Key) {
         let above = |owner: &ParsedName<&[u8]>| names.iter().any(|name| name.ends_with(owner));
-        let zones: Vec<_> = authorities
+        let found = authorities
             .iter()
             .filter(|record| [Rtype::SOA, Rtype::NS].contains(&record.rtype()))
             .map(ParsedRecord::owner)
-            .chain(authorities.iter().chain(self.answer.iter().copied()).filter_map(signer))
-            .filter(above)
-            .collect();
+            .chain(authorities.iter().chain(self.answer.iter().copied()).filter_map(signer));
+        let mut zones: Vec<ParsedName<_>> = Vec::new();
+        for zone in found {
+            let is_new = || !zones.iter().any(|known| known.name_eq(&zone));
+            if zones.len() < ZONES_MAX && is_new() && above(&zone) {
+                zones.push(zone);
+            }
+        }
+        let in_zone = |owner: &ParsedName<&[u8]>| zones.iter().any(|zone| owner.ends_with(zone));
         for record in authorities {
             let owner = record.owner();
-            let in_zone = zones.iter().any(|zone| owner.ends_with(zone));
             match record.rtype() {
                 Rtype::SOA if !self.positive && above(&owner) && self.soa.is_none() => {
                     self.soa = record.to_record::<Soa<_>>().ok().flatten().map(Record::into_data);
                     self.authority.push(record);
                 }
-                Rtype::NSEC | Rtype::NSEC3 | Rtype::RRSIG if key.dnssec_ok() && in_zone => {
+                Rtype::NSEC | Rtype::NSEC3 | Rtype::RRSIG if key.dnssec_ok() && in_zone(&owner) => {
                     self.authority.push(record);
                 }
                 _ => {}

@@ -136,17 +136,14 @@ fn a_server_without_edns_repeats_the_question_or_none() {
 }
 
 #[test]
-fn a_thousand_records_are_judged_in_no_time() {
+fn a_thousand_records_are_one_answer() {
     let exchange = Exchange::new(&Query("www.example.net", Rtype::A), false);
     let mut reply = exchange.reply(Rcode::NOERROR);
     for number in 0..1_000_u16 {
         let [high, low] = number.to_be_bytes();
         reply = reply.with("www.example.net", 60, A::from_octets(192, 0, high, low));
     }
-    let reply = reply.finish();
-    let start = std::time::Instant::now();
-    assert_eq!(exchange.answer(&reply).0.addresses().count(), 1_000);
-    eprintln!("judged in {:?}", start.elapsed());
+    assert_eq!(exchange.answer(&reply.finish()).0.addresses().count(), 1_000);
 }
 
 #[test]
