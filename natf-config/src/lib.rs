@@ -27,6 +27,8 @@ mod load;
 
 mod dnsd;
 
+mod dnsmasq;
+
 mod atomic;
 mod editor;
 mod enrol;

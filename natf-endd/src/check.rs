@@ -46,6 +46,15 @@ fn errors(error: &Error) -> Vec<String> {
     }
 }
 
+/// Prints the lines for dnsmasq's `conf-dir`.
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub fn print_dnsmasq(places: &Places) -> Result<ExitCode, Error> {
+    print!("{}", natf_config::load_end(&places.config).map_err(Error::Config)?.dnsmasq());
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints the nftables table.
 ///
 /// # Errors

@@ -16,6 +16,8 @@ natf-endd: reach hosts behind a NAT-f router by name
     natf-endd status [--json]                 names, flows, counters and times of the running daemon
     natf-endd ping NAME[:PORT[/udp]] [--json] negotiate for NAME, explain each step, connect nothing
     natf-endd enroll URI [--name HOME]        add the home and its key that 'natf-routerd peer add' printed
+    natf-endd reload                          as SIGHUP, and say what is wrong
+    natf-endd dnsmasq                         the lines by which a dnsmasq on port 53 asks natf-endd for homes' names
     natf-endd --print-ruleset                 show the nftables table
     natf-endd --version | --help
 
@@ -99,6 +101,10 @@ pub enum Command {
     Check,
     /// Show the daemon's state.
     Status,
+    /// Make the daemon read its configuration anew.
+    Reload,
+    /// Print what dnsmasq is told.
+    Dnsmasq,
     /// Negotiate and explain.
     Ping(Target),
     /// Add a home.
@@ -162,13 +168,15 @@ fn command(values: &[String], name: Option<String>) -> Result<Command, Error> {
         [] => Ok(Command::Run),
         ["check"] => Ok(Command::Check),
         ["status"] => Ok(Command::Status),
+        ["reload"] => Ok(Command::Reload),
+        ["dnsmasq"] => Ok(Command::Dnsmasq),
         ["ping", target] => Ok(Command::Ping(target.parse()?)),
         ["ping", ..] => Err(Error::Usage("'ping' needs one NAME[:PORT]".into())),
         ["enroll", uri] => Ok(Command::Enroll { uri: uri.into(), name }),
         ["enroll", ..] => Err(Error::Usage("'enroll' needs the one URI that begins with natf://".into())),
-        [other, ..] => {
-            Err(Error::Usage(format!("'{other}' is no command; accepted are check, status, ping and enroll")))
-        }
+        [other, ..] => Err(Error::Usage(format!(
+            "'{other}' is no command; accepted are check, status, ping, enroll, reload and dnsmasq"
+        ))),
     }
 }
 

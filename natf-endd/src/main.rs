@@ -45,6 +45,8 @@ fn run() -> Result<ExitCode, error::Error> {
         Command::Version => print(&format!("natf-endd {}\n", env!("CARGO_PKG_VERSION"))),
         Command::PrintRuleset => check::print_ruleset(&places),
         Command::Check => check::check(&places, arguments.json),
+        Command::Reload => status::reload(&places),
+        Command::Dnsmasq => check::print_dnsmasq(&places),
         Command::Status => status::show(&places, arguments.json),
         Command::Ping(target) => ping::ping(&places, &target, arguments.json),
         Command::Enroll { uri, name } => enroll::enroll(&places, &uri, name.as_deref()),

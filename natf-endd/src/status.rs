@@ -20,6 +20,16 @@ pub fn show(places: &Places, json: bool) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `reload`: makes the daemon read its configuration anew.
+///
+/// # Errors
+/// Where no daemon answers, or the configuration is wrong; then the one in force is kept.
+pub fn reload(places: &Places) -> Result<ExitCode, Error> {
+    natf_daemon::control::ask(&places.socket(), "natf-endd", &json!({"command": "reload"}))?;
+    println!("reloaded");
+    Ok(ExitCode::SUCCESS)
+}
+
 fn text(answer: &Value) -> String {
     let mut text = format!(
         "natf-endd {} up {} s, virtual addresses {}\n",

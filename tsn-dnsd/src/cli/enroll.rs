@@ -67,6 +67,7 @@ mod tests {
             keys: directory.join("secret/keys"),
             run_dir: directory.clone(),
             state_dir: directory,
+            servers: "/nonexistent".into(),
         };
         Call { paths, json: false, name: None, words: Vec::new() }
     }

@@ -31,6 +31,8 @@ commands:
   routers                     the routers that are told, and whether they listen
   cache flush                 forget all answers of upstream servers
   zone list                   the own zones
+  reload                      as SIGHUP, and say what is wrong
+  dnsmasq                     the lines by which a dnsmasq on port 53 asks this server for announced and own names
   enroll URI [--name NAME]    take the key that a router's 'natf-routerd peer add NAME --role tsn' printed
 
 options:
@@ -67,6 +69,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Er
         ["routers"] => show::routers(&call),
         ["cache", "flush"] => show::flush(&call),
         ["zone", "list"] => show::zones(&call),
+        ["reload"] => show::reload(&call),
+        ["dnsmasq"] => dnsmasq(&call),
         ["enroll", uri] => enroll::enroll(&call, uri),
         other => Err(Error::Usage(format!("'{}' is no command", other.join(" ")))),
     }
@@ -79,6 +83,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
             keys: "/etc/tsn-dnsd/keys".into(),
             run_dir: "/var/run/natf".into(),
             state_dir: "/var/lib/tsn-dnsd".into(),
+            servers: "/tmp/resolv.conf.d/resolv.conf.auto".into(),
         },
         json: false,
         name: None,
@@ -106,6 +111,12 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
         }
     }
     Ok(Some(call))
+}
+
+/// Where the configuration is wrong, dnsmasq is told nothing.
+fn dnsmasq(call: &Call) -> Result<ExitCode, Error> {
+    print!("{}", Loaded::read(&call.paths)?.config.dnsmasq());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(call: &Call) -> Result<ExitCode, Error> {

@@ -97,6 +97,11 @@ pub fn zones(call: &Call) -> Shown {
     shown(call, "zones", |answer| table(answer.get("zones"), &columns, "no own zone"))
 }
 
+/// `reload`
+pub fn reload(call: &Call) -> Shown {
+    shown(call, "reload", |_| println!("reloaded"))
+}
+
 /// `cache flush`
 pub fn flush(call: &Call) -> Shown {
     shown(call, "flush", |answer| {

@@ -1,6 +1,10 @@
 //! From the files to what the daemon runs with, or to everything that is wrong with them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use natf_config::{ConfigError, DnsdConfig, KeyFile, TsnRouterRow};
 use natf_proto::{KeyId, PeerKeys};
@@ -15,6 +19,8 @@ use crate::{
 
 /// Bytes of cache per answer: most are smaller.
 const ANSWER_BYTES: usize = 512;
+/// As many servers as `list upstream` may have.
+const UPSTREAM_MAX: usize = 8;
 /// The smallest cache in bytes.
 const CACHE_MIN: usize = 1 << 16;
 
@@ -29,6 +35,8 @@ pub struct Paths {
     pub run_dir: PathBuf,
     /// Directory of what updates brought.
     pub state_dir: PathBuf,
+    /// The DNS servers that the network told OpenWrt; elsewhere there is no such file.
+    pub servers: PathBuf,
 }
 
 impl Paths {
@@ -62,7 +70,10 @@ impl Loaded {
     /// # Errors
     /// Everything that is wrong with them.
     pub fn read(paths: &Paths) -> Result<Self, Error> {
-        let config = natf_config::load_dnsd(&paths.config).map_err(Error::Config)?;
+        let mut config = natf_config::load_dnsd(&paths.config).map_err(Error::Config)?;
+        if config.server.upstream.is_empty() {
+            config.server.upstream = told_servers(&fs::read_to_string(&paths.servers).unwrap_or_default());
+        }
         let secrets = tsig_secrets::read(&paths.tsig())?;
         let zones =
             zone_settings::zones(&paths.config, &config, &secrets, unix_now()).map_err(Error::Config)?;
@@ -71,6 +82,16 @@ impl Loaded {
             Directory { routers: Routers::new(routers), origins: Origins::new(config.clients.clone()) };
         Ok(Self { settings: settings(&config), config, zones, directory })
     }
+}
+
+/// Lines of `nameserver ADDRESS`; never this machine, which might ask us in turn.
+fn told_servers(text: &str) -> Vec<SocketAddr> {
+    let server = |line: &str| {
+        let address: IpAddr = line.strip_prefix("nameserver")?.trim().parse().ok()?;
+        let usable = !address.is_loopback() && !address.is_unspecified() && !address.is_multicast();
+        usable.then_some(SocketAddr::new(address, 53))
+    };
+    text.lines().filter_map(server).take(UPSTREAM_MAX).collect()
 }
 
 fn settings(config: &DnsdConfig) -> Settings {
@@ -125,4 +146,19 @@ fn routers(file: &Path, keys: &Path, config: &DnsdConfig) -> Result<Vec<RouterRo
         }
     }
     if errors.is_empty() { Ok(rows) } else { Err(Error::Config(errors)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_networks_servers_are_taken_and_never_this_machine() {
+        let text = "# Interface wan\nnameserver 192.0.2.53\nnameserver 127.0.0.1\nnameserver fe80::1%wan\n\
+                    nameserver 2001:db8::53\nsearch lan\n";
+        let expected = ["192.0.2.53:53", "[2001:db8::53]:53"].map(|server| server.parse().unwrap());
+        assert_eq!(told_servers(text), expected);
+        assert_eq!(told_servers(&"nameserver 192.0.2.1\n".repeat(100)).len(), UPSTREAM_MAX);
+        assert!(told_servers("").is_empty());
+    }
 }
