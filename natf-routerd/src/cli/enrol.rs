@@ -17,6 +17,17 @@ const ID_TRIES: usize = 64;
 
 /// `peer add NAME`: prints the key once, as text and as QR code.
 pub fn add(call: &Call, name: &str) -> Result<ExitCode, Error> {
+    let (uri, problem) = enrol(call, name)?;
+    show(call, &uri, enrolling(call));
+    report(problem);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Adds a peer to both files and tells the daemon; says so where that could not be done.
+///
+/// # Errors
+/// What is wrong with the words of the call or with the files; then nothing is changed.
+pub fn enrol(call: &Call, name: &str) -> Result<(EnrolUri, Option<String>), Error> {
     let config = natf_config::load_router(&call.paths.config).map_err(Error::Config)?;
     if !is_section_name(name) {
         return Err(Error::Usage(format!("'{name}' is no name for a peer; use letters, digits and '_'")));
@@ -38,14 +49,22 @@ pub fn add(call: &Call, name: &str) -> Result<ExitCode, Error> {
         KeyFile::update(&call.paths.keys, |keys| keys.remove(name))?;
         return Err(error.into());
     }
-    let uri = EnrolUri { domain, id, key, peer: name.to_owned(), udp_port };
-    show(call, &uri, enrolling(call));
-    tell_daemon(call);
-    Ok(ExitCode::SUCCESS)
+    Ok((EnrolUri { domain, id, key, peer: name.to_owned(), udp_port }, tell_daemon(call)))
 }
 
 /// `peer remove NAME`: the daemon ends the peer's live flows.
 pub fn remove(call: &Call, name: &str) -> Result<ExitCode, Error> {
+    let problem = revoke(call, name)?;
+    println!("peer '{name}' is revoked");
+    report(problem);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes a peer out of both files and tells the daemon; says so where that could not be done.
+///
+/// # Errors
+/// Where there is no such peer, or the configuration cannot be written.
+pub fn revoke(call: &Call, name: &str) -> Result<Option<String>, Error> {
     let mut editor = Editor::open(&call.paths.config)?;
     editor.delete_section("peer", name)?;
     editor.save()?;
@@ -53,9 +72,7 @@ pub fn remove(call: &Call, name: &str) -> Result<ExitCode, Error> {
     if let Err(error) = had_key {
         eprintln!("natf-routerd: {error}");
     }
-    println!("peer '{name}' is revoked");
-    tell_daemon(call);
-    Ok(ExitCode::SUCCESS)
+    Ok(tell_daemon(call))
 }
 
 /// The role to be written; an outside node is the default and needs none.
@@ -113,9 +130,13 @@ fn show(call: &Call, uri: &EnrolUri, enrolling: &str) {
 }
 
 /// A daemon that does not run reads the files when it starts.
-fn tell_daemon(call: &Call) {
-    match ask(&call.paths.socket(), &json!({"command": "reload"})) {
-        Ok(_) => {}
-        Err(error) => eprintln!("natf-routerd: the change counts from the daemon's next start: {error}"),
+fn tell_daemon(call: &Call) -> Option<String> {
+    let error = ask(&call.paths.socket(), &json!({"command": "reload"})).err()?;
+    Some(format!("the change counts from the daemon's next start: {error}"))
+}
+
+fn report(problem: Option<String>) {
+    if let Some(problem) = problem {
+        eprintln!("natf-routerd: {problem}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod enrol;
+mod rpc;
 mod show;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -33,19 +34,24 @@ commands:
   names                       names that hosts of the LAN registered by dynamic update
   counters                    what was asked, mapped, refused and dropped
   hosts                       the access control table
+  hosts --discovered          who is on the LAN, and which row covers it; asks the hosts for their NetBIOS names
   why NAME [SERVICE] [--peer PEER]
                               what would become of a request, check by check
-  end ID                      end one mapping
+  end ID | all                end one mapping, or all
+  reload                      as SIGHUP, and say what is wrong
   peer add NAME [--role node|tsn] [--host HOST]... [--domain NAME]
                               enrol an outside node or a TSN server; prints its key once, as text and as QR code
   peer list                   the enrolled peers
   peer remove NAME            revoke a peer; its live flows end
+  dnsmasq                     the lines by which dnsmasq asks this router for the names of other homes (config end)
+  rpc list | call METHOD      for rpcd: the methods, or the answer to one; arguments as JSON on stdin
 
 options:
   -c, --config FILE           configuration (UCI syntax) [/etc/config/natf]
   -k, --keys FILE             keys of the peers, mode 0600 [/etc/natf/keys]
       --run-dir DIR           control socket [/var/run/natf]
       --state-dir DIR         counters of the peers [/etc/natf]
+      --leases FILE           DHCP leases of dnsmasq [/tmp/dhcp.leases]
       --json                  answers for programs
       --print-ruleset         print the nftables table and stop
       --measure               have the kernel stamp packets, for 'router_us' in status
@@ -54,10 +60,11 @@ options:
 ";
 
 /// The words of a call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Call {
     paths: Paths,
     json: bool,
+    discovered: bool,
     print_ruleset: bool,
     measure: bool,
     peer: Option<String>,
@@ -87,13 +94,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Er
         ["guide"] => show::guide(&call),
         ["names"] => show::names(&call),
         ["counters"] => show::counters(&call),
+        ["hosts"] if call.discovered => show::discovered(&call),
         ["hosts"] => show::hosts(&call),
         ["why", name] => show::why(&call, name, None),
         ["why", name, service] => show::why(&call, name, Some(service)),
+        ["reload"] => show::reload(&call),
+        ["end", "all"] => show::end_all(&call),
         ["end", id] => show::end(&call, id),
         ["peer", "add", name] => enrol::add(&call, name),
         ["peer", "list"] => show::peers(&call),
         ["peer", "remove", name] => enrol::remove(&call, name),
+        ["dnsmasq"] => dnsmasq(&call),
+        ["rpc", "list"] => rpc::list(),
+        ["rpc", "call", method] => rpc::call(&call, method),
         other => Err(Error::Usage(format!("'{}' is no command", other.join(" ")))),
     }
 }
@@ -105,8 +118,10 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
             keys: "/etc/natf/keys".into(),
             run_dir: "/var/run/natf".into(),
             state_dir: "/etc/natf".into(),
+            leases: "/tmp/dhcp.leases".into(),
         },
         json: false,
+        discovered: false,
         print_ruleset: false,
         measure: false,
         peer: None,
@@ -122,7 +137,9 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
             Short('k') | Long("keys") => call.paths.keys = PathBuf::from(parser.value()?),
             Long("run-dir") => call.paths.run_dir = PathBuf::from(parser.value()?),
             Long("state-dir") => call.paths.state_dir = PathBuf::from(parser.value()?),
+            Long("leases") => call.paths.leases = PathBuf::from(parser.value()?),
             Long("json") => call.json = true,
+            Long("discovered") => call.discovered = true,
             Long("print-ruleset") => call.print_ruleset = true,
             Long("measure") => call.measure = true,
             Long("peer") => call.peer = Some(parser.value()?.string()?),
@@ -142,6 +159,13 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
         }
     }
     Ok(Some(call))
+}
+
+/// Where the configuration is wrong, dnsmasq is told nothing: there is no daemon that could answer.
+fn dnsmasq(call: &Call) -> Result<ExitCode, Error> {
+    let config = natf_config::load_router(&call.paths.config).map_err(Error::Config)?;
+    print!("{}", config.dnsmasq());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(call: &Call) -> Result<ExitCode, Error> {

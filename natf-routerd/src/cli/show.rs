@@ -23,6 +23,8 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
+        // A name and where it was seen.
+        Value::Object(fields) => fields.get("name").map(cell).unwrap_or_default(),
         Value::Array(values) => match values.is_empty() {
             true => "all".to_owned(),
             false => values.iter().map(cell).collect::<Vec<_>>().join(","),
@@ -118,6 +120,18 @@ pub fn hosts(call: &Call) -> Shown {
     })
 }
 
+/// `hosts --discovered`
+pub fn discovered(call: &Call) -> Shown {
+    let columns = ["address", "mac", "names", "seen", "hosts", "access", "proposed", "claims"];
+    shown(call, &json!({"command": "hosts", "discovered": true}), |answer| {
+        table(answer.get("discovered"), &columns, "nobody has been seen");
+        println!(
+            "\nNames are what hosts call themselves; anybody on the LAN may take any. A host becomes reachable only by a\n\
+             section 'config host' of its own; bind it to the MAC. CLAIMS: a name that belongs to another host's section."
+        );
+    })
+}
+
 /// `peer list`
 pub fn peers(call: &Call) -> Shown {
     let columns = ["name", "id", "role", "hosts", "last_seen", "mappings"];
@@ -135,6 +149,18 @@ pub fn end(call: &Call, id: &str) -> Shown {
     let ended = answer.get("ended").and_then(Value::as_bool) == Some(true);
     println!("{}", if ended { "ended" } else { "there is no such mapping" });
     Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `reload`
+pub fn reload(call: &Call) -> Shown {
+    shown(call, &json!({"command": "reload"}), |_| println!("reloaded"))
+}
+
+/// `end all`
+pub fn end_all(call: &Call) -> Shown {
+    shown(call, &json!({"command": "end", "all": true}), |answer| {
+        println!("{} ended", answer.get("ended").map(cell).unwrap_or_default());
+    })
 }
 
 /// `why NAME [SERVICE] [--peer PEER]`; exit status 1 where the answer is no.

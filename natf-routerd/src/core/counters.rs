@@ -80,9 +80,13 @@ pub enum Counter {
     RegistrationsIgnored,
     /// Dynamic updates and names for which there was no room.
     RegistrationsFull,
+    /// NetBIOS answers that were asked for and are none (N13).
+    NetbiosMalformed,
+    /// What came in the place of NetBIOS answers from others than those that were asked.
+    NetbiosForeign,
 }
 
-const COUNTERS: usize = Counter::RegistrationsFull as usize + 1;
+const COUNTERS: usize = Counter::NetbiosForeign as usize + 1;
 
 /// Names in the order of [`Counter`].
 const NAMES: [&str; COUNTERS] = [
@@ -123,6 +127,8 @@ const NAMES: [&str; COUNTERS] = [
     "registrations_malformed",
     "registrations_ignored",
     "registrations_full",
+    "netbios_malformed",
+    "netbios_foreign",
 ];
 
 /// All counters of a router; they start at zero and wrap after 2^32.
@@ -178,9 +184,9 @@ mod tests {
     fn every_counter_has_the_name_at_its_place() {
         let mut counters = Counters::default();
         counters.count(Counter::NotOurs);
-        counters.count(Counter::RegistrationsFull);
+        counters.count(Counter::NetbiosForeign);
         counters.refuse(Reason::Denied);
         let raised: Vec<_> = counters.iter().filter(|(_, value)| *value == 1).map(|(name, _)| name).collect();
-        assert_eq!(raised, ["not_ours", "registrations_full", "refused_denied"]);
+        assert_eq!(raised, ["not_ours", "netbios_foreign", "refused_denied"]);
     }
 }

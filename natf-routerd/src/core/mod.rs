@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod counters;
+pub mod discovery;
 pub mod guide;
 mod guide_flow;
 mod guide_notice;
@@ -10,6 +11,7 @@ pub mod guide_passing;
 pub mod limit;
 pub mod mapping;
 pub mod names;
+pub mod netbios;
 pub mod output;
 pub mod peer;
 pub mod registration;

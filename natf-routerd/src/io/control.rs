@@ -11,7 +11,7 @@ use smol::{
 
 use super::{
     daemon::{Daemon, Shared, now},
-    why,
+    discovery, why,
 };
 use crate::core::{
     mapping::{Mapping, MappingId, Stage},
@@ -30,6 +30,14 @@ pub async fn serve(daemon: Shared, listener: UnixListener) {
 async fn talk(daemon: Shared, question: Value, mut stream: UnixStream) -> io::Result<()> {
     match question.get("command").and_then(Value::as_str) {
         Some("mappings") => write_mappings(&daemon, &mut stream).await?,
+        Some("hosts") if question.get("discovered") == Some(&Value::Bool(true)) => {
+            discovery::ask_hosts(&daemon).await;
+            let mut answer = hosts(&daemon.borrow());
+            if let Value::Object(fields) = &mut answer {
+                fields.insert("discovered".into(), discovery::show(&daemon.borrow()));
+            }
+            control::write(&mut stream, &answer).await?;
+        }
         command => {
             let answer = answer(&mut daemon.borrow_mut(), command.unwrap_or_default(), &question);
             control::write(&mut stream, &answer).await?;
@@ -151,6 +159,12 @@ fn names(daemon: &Daemon) -> Value {
 }
 
 fn end(daemon: &mut Daemon, question: &Value) -> Value {
+    if question.get("all") == Some(&Value::Bool(true)) {
+        let ids: Vec<_> = daemon.router.mappings().iter().map(|(id, _)| id).collect();
+        let ended = ids.into_iter().filter(|id| daemon.router.end_by_user(now(), *id)).count();
+        daemon.carry_out();
+        return json!({"ended": ended});
+    }
     let id = question.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
     let Some(id) = id else { return json!({"error": "'end' needs the id of a mapping"}) };
     let ended = daemon.router.end_by_user(now(), MappingId(id));

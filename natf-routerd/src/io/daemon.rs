@@ -30,6 +30,7 @@ use smol::{LocalExecutor, Timer, channel, stream::StreamExt};
 
 use super::{
     control,
+    discovery::Discovery,
     end_role::{self, EndRole},
     kernel::Kernel,
     names, neighbours,
@@ -66,6 +67,8 @@ pub struct Paths {
     pub run_dir: PathBuf,
     /// Directory of the counters and of the LAN's names of other homes.
     pub state_dir: PathBuf,
+    /// dnsmasq's DHCP leases.
+    pub leases: PathBuf,
 }
 
 impl Paths {
@@ -96,6 +99,8 @@ pub struct Daemon {
     pub addresses: Vec<Ipv4Addr>,
     /// The external node that the router plays for its LAN (N12).
     pub end: EndRole,
+    /// What hosts of the LAN call themselves by NetBIOS (N13).
+    pub discovery: Discovery,
     /// Learns names from dynamic updates (T1), where the configuration says so.
     watcher: Option<Watcher>,
     /// Tells the writer of learned names that there is something to write.
@@ -248,6 +253,7 @@ impl Daemon {
             started,
             addresses,
             end,
+            discovery: Discovery::default(),
             watcher: None,
             names: channel::bounded(1),
             world,
@@ -280,10 +286,7 @@ impl Daemon {
         self.watch_registrations();
         self.router.set_domains(self.settings.router.domains.iter().map(|domain| domain.as_str()));
         self.router.handle_config(now(), limits, access, peers, &self.floors);
-        self.router.handle_neighbours(
-            now(),
-            neighbours::read(neighbours::LEASES.as_ref(), &self.settings.router.lan),
-        );
+        self.router.handle_neighbours(now(), neighbours::read(&self.paths.leases, &self.settings.router.lan));
         self.carry_out();
         Ok(())
     }
@@ -377,10 +380,8 @@ impl Daemon {
         self.router.set_lifetimes(lifetimes());
         self.router.handle_addresses(now(), &self.addresses);
         if self.router.access().follows_leases() {
-            self.router.handle_neighbours(
-                now(),
-                neighbours::read(neighbours::LEASES.as_ref(), &self.settings.router.lan),
-            );
+            self.router
+                .handle_neighbours(now(), neighbours::read(&self.paths.leases, &self.settings.router.lan));
         }
         self.carry_out();
     }

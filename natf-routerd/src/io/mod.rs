@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod daemon;
+pub mod discovery;
 pub mod end_role;
 pub mod kernel;
 pub mod names;

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::Path};
 
+use crate::core::discovery::{Lease, Mac, clean_name};
+
 /// dnsmasq's leases on OpenWrt.
 pub const LEASES: &str = "/tmp/dhcp.leases";
 /// The kernel's neighbour table.
@@ -13,23 +15,40 @@ const COMPLETE: &str = "0x2";
 /// Reads both; what cannot be read counts as empty.
 ///
 /// Neighbours count on the `lan` devices only: whoever claims a host's address on the outside is somebody else.
-pub fn read(leases: &Path, lan: &[String]) -> BTreeMap<[u8; 6], Ipv4Addr> {
-    let mut found = parse_neighbours(&fs::read_to_string(NEIGHBOURS).unwrap_or_default(), lan);
-    found.extend(parse_leases(&fs::read_to_string(leases).unwrap_or_default()));
+pub fn read(leases: &Path, lan: &[String]) -> BTreeMap<Mac, Ipv4Addr> {
+    let mut found: BTreeMap<_, _> = neighbours(lan).into_iter().collect();
+    found.extend(self::leases(leases).iter().map(|lease| (lease.mac, lease.address)));
     found
 }
 
-/// Lines of `expiry mac ip name clientid`.
-fn parse_leases(text: &str) -> BTreeMap<[u8; 6], Ipv4Addr> {
+/// The leases; none where the file cannot be read.
+pub fn leases(path: &Path) -> Vec<Lease> {
+    parse_leases(&text(path))
+}
+
+/// The kernel's neighbours on the `lan` devices.
+pub fn neighbours(lan: &[String]) -> Vec<(Mac, Ipv4Addr)> {
+    parse_neighbours(&text(NEIGHBOURS.as_ref()), lan)
+}
+
+/// Hosts write their names into the leases, in whatever bytes.
+fn text(path: &Path) -> String {
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// Lines of `expiry mac ip name clientid`; a client without a name has `*`.
+fn parse_leases(text: &str) -> Vec<Lease> {
     let line = |line: &str| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        Some((parse_mac(fields.next()?)?, fields.next()?.parse().ok()?))
+        let (mac, address) = (parse_mac(fields.next()?)?, fields.next()?.parse().ok()?);
+        let name = fields.next().filter(|name| *name != "*");
+        Some(Lease { mac, address, name: name.and_then(|name| clean_name(name.as_bytes())) })
     };
     text.lines().filter_map(line).collect()
 }
 
 /// Lines of `ip hwtype flags mac mask device`.
-fn parse_neighbours(text: &str, lan: &[String]) -> BTreeMap<[u8; 6], Ipv4Addr> {
+fn parse_neighbours(text: &str, lan: &[String]) -> Vec<(Mac, Ipv4Addr)> {
     let line = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
         let (ip, flags, mac) = (fields.next()?, fields.nth(1)?, fields.next()?);
@@ -40,7 +59,7 @@ fn parse_neighbours(text: &str, lan: &[String]) -> BTreeMap<[u8; 6], Ipv4Addr> {
     text.lines().skip(1).filter_map(line).collect()
 }
 
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
+fn parse_mac(text: &str) -> Option<Mac> {
     let mut mac = [0; 6];
     let mut parts = text.split(':');
     for place in &mut mac {
@@ -57,7 +76,17 @@ mod tests {
     fn leases_of_dnsmasq_are_read_and_ipv6_lines_passed_over() {
         let text = "1795274887 02:00:00:00:00:50 192.168.1.242 gamebox 01:02:00:00:00:00:50\n\
                     duid 00:01:00:01:32:93:cc:2f:02:d4:10:7f:2a:af\n";
-        assert_eq!(parse_leases(text), [([2, 0, 0, 0, 0, 0x50], Ipv4Addr::new(192, 168, 1, 242))].into());
+        let [lease] = parse_leases(text).try_into().unwrap();
+        assert_eq!((lease.mac, lease.address), ([2, 0, 0, 0, 0, 0x50], Ipv4Addr::new(192, 168, 1, 242)));
+        assert_eq!(lease.name.unwrap().as_str(), "gamebox");
+    }
+
+    #[test]
+    fn n13_a_lease_without_a_usable_name_is_still_one() {
+        for name in ["*", "", "\u{1b}\u{7}", "a..b"] {
+            let [lease] = parse_leases(&format!("1 02:00:00:00:00:50 10.0.0.2 {name}")).try_into().unwrap();
+            assert_eq!(lease.name, None, "{name:?}");
+        }
     }
 
     #[test]
@@ -68,7 +97,7 @@ mod tests {
                     192.168.1.8 0x1 0x0 00:00:00:00:00:00 * br-lan\n";
         assert_eq!(
             parse_neighbours(text, &["br-lan".to_owned()]),
-            [([2, 0, 0, 0, 0, 7], Ipv4Addr::new(192, 168, 1, 7))].into()
+            [([2, 0, 0, 0, 0, 7], Ipv4Addr::new(192, 168, 1, 7))]
         );
     }
 
