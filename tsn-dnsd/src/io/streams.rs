@@ -41,6 +41,9 @@ const READ: usize = 1 << 14;
 const READS: usize = 4;
 /// Events that are taken at once.
 const EVENTS: usize = 64;
+/// After a failed accept (no descriptors left?) the next one is tried so much later: the connection still waits, and
+/// epoll would say so at once.
+const RETRY: Duration = Duration::from_millis(100);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 256;
 
@@ -87,6 +90,8 @@ struct Connection {
 pub struct Streams {
     epoll: OwnedFd,
     listeners: Vec<(u64, SocketAddr, TcpListener)>,
+    /// When new connections are accepted again.
+    paused: Option<Instant>,
     connections: HashMap<u64, Connection>,
     next: u64,
     buffer: Vec<u8>,
@@ -103,6 +108,7 @@ impl Streams {
         Ok(Self {
             epoll,
             listeners: Vec::new(),
+            paused: None,
             connections: HashMap::new(),
             next: 0,
             buffer: Vec::new(),
@@ -156,11 +162,14 @@ impl Streams {
     /// When [`Self::handle_timeout`] is wanted next.
     pub fn deadline(&self) -> Option<Instant> {
         let waiting = self.connections.values().filter(|connection| connection.pending == 0);
-        waiting.map(|connection| connection.active + self.idle()).min()
+        waiting.map(|connection| connection.active + self.idle()).chain(self.paused).min()
     }
 
     /// Closes connections that are idle or stuck; one whose answer is under way is neither.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.paused.take_if(|until| *until <= now).is_some() {
+            self.set_accepting(EventFlags::IN);
+        }
         let idle = self.idle();
         self.connections.retain(|_, connection| connection.pending > 0 || now < connection.active + idle);
     }
@@ -199,7 +208,12 @@ impl Streams {
     fn accept(&mut self, now: Instant, listener: u64, questions: &impl Questions) {
         for _ in 0..EVENTS {
             let found = self.listeners.iter().find(|(id, ..)| *id == listener);
-            let Some(Ok((stream, client))) = found.map(|(_, _, listener)| listener.accept()) else { return };
+            let Some((_, _, socket)) = found else { return };
+            let (stream, client) = match socket.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if is_passing(&error) => return,
+                Err(error) => return self.pause(now, &error),
+            };
             let client = client.ip().to_canonical();
             if !questions.accepts(client) {
                 continue;
@@ -211,6 +225,20 @@ impl Streams {
             self.counts.accepted += 1;
             if let Err(error) = self.add(now, stream, client) {
                 log::debug!("DNS connection from {client}: {error}");
+            }
+        }
+    }
+
+    fn pause(&mut self, now: Instant, error: &io::Error) {
+        log::debug!("no DNS connection can be accepted: {error}");
+        self.paused = Some(now + RETRY);
+        self.set_accepting(EventFlags::empty());
+    }
+
+    fn set_accepting(&self, interest: EventFlags) {
+        for (id, address, listener) in &self.listeners {
+            if let Err(error) = epoll::modify(&self.epoll, listener, EventData::new_u64(*id), interest) {
+                log::warn!("{address} (TCP): {error}");
             }
         }
     }
@@ -390,6 +418,12 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Whether the next accept may succeed: nobody waits, or who waited is gone.
+fn is_passing(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted | ConnectionReset)
 }
 
 /// The first whole message, and what follows.
@@ -594,6 +628,22 @@ mod tests {
         }
         assert!(streams.is_too_many("2001:db8::ffff".parse().unwrap()));
         assert!(!streams.is_too_many("2001:db8:0:1::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn after_a_failed_accept_the_next_one_is_tried_later() {
+        let mut bench = Bench::new();
+        bench.streams.pause(bench.now, &ErrorKind::OutOfMemory.into());
+        let _waiting = bench.connect();
+        assert!(bench.streams.is_empty());
+        let mut events = Vec::with_capacity(EVENTS);
+        let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let count = epoll::wait(&bench.streams.epoll, spare_capacity(&mut events), Some(&none));
+        assert_eq!(count, Ok(0), "the loop does not turn for it");
+        bench.now = bench.streams.deadline().unwrap();
+        bench.streams.handle_timeout(bench.now);
+        bench.turn();
+        assert_eq!((bench.streams.len(), bench.streams.paused), (1, None));
     }
 
     #[test]
