@@ -4,6 +4,8 @@
 //! (N14), keeps our answers from being taken for invalid packets, and holds the one nat chain without which the
 //! kernel would not translate anything on a router that has no other. Announced flows keep their port, so that the next
 //! packet of the host would make the same translation anew when one is ended: such packets are refused.
+//!
+//! Older kernels (6.1) keep conntrack labels only while some rule *sets* one; the chain for that is never entered.
 
 use std::{collections::BTreeSet, fmt::Write as _, net::Ipv4Addr};
 
@@ -127,6 +129,10 @@ table ip {TABLE} {{
         type nat hook prerouting priority dstnat; policy accept;
         ct label 127 accept
     }}
+
+    chain labels {{
+        ct label set 127
+    }}
 {registration}}}
 "
     );
@@ -216,6 +222,12 @@ mod tests {
         let text = render(&Rules { ddns: [Ipv4Addr::new(192, 0, 2, 53)].into(), ..rules });
         assert!(text.contains("iifname { \"br-lan\" } ip daddr { 192.0.2.53 } udp dport 53"));
         assert!(text.contains("oifname { \"br-lan\" } ip saddr { 192.0.2.53 } tcp sport 53"));
+    }
+
+    #[test]
+    fn labels_are_kept_by_kernels_that_want_a_rule_to_set_one() {
+        let text = render(&Rules::default());
+        assert!(text.contains("ct label set 127") && !text.contains("jump labels"));
     }
 
     #[test]
