@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# rpcd's exec plugin: what `ubus call natf METHOD` gets, who may call what, and hostile callers.
+# shellcheck source=tests/openwrt/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+package_up natf tsn-dnsd
+network_up
+plugin=/usr/libexec/rpcd/natf
+rights=$root/usr/share/rpcd/acl.d/natf.json
+
+# call METHOD [ARGUMENTS]
+call() { in_root "$plugin" call "$1" <<<"${2-"{}"}"; }
+# gives METHOD JQ-CONDITION [ARGUMENTS]
+gives() {
+	local answer
+	answer=$(call "$1" "${3-"{}"}") || return
+	jq -e "type == \"object\" and ($2)" <<<"$answer" >/dev/null || {
+		echo "$answer"
+		return 1
+	}
+}
+methods() { in_root "$plugin" list | jq -r 'keys[]'; }
+allowed() { jq -r ".natf.$1.ubus.natf[]" "$rights"; }
+
+check "the plugin lists methods with their arguments" prints '"why":\{"name":"text","peer":"text","service":"text"\}' in_root "$plugin" list
+check "every method is either read or write" test "$(methods)" = "$({ allowed read && allowed write; } | sort)"
+check "without the daemon an answer says so" gives status '.error | test("no natf-routerd answers")'
+check "the configuration can be checked all the same" gives check '.good'
+
+config natf <<-'UCI'
+	config router 'router'
+		option domain 'home.example.net'
+	config host 'alice'
+		option ip '192.168.1.10'
+		option access 'allow'
+UCI
+service natf start
+answers() { in_root natf-routerd status >/dev/null 2>&1; }
+eventually 10 answers
+
+check "status" gives status '.version and .hosts == 1'
+check "counters" gives counters '.requests == 0'
+for method in mappings guide names peers; do check "$method" gives "$method" ".$method == []"; done
+check "hosts: the table and who is there" gives hosts '.hosts[0].name == "alice" and (.discovered | type == "array")'
+check "why" gives why '.allowed == false and .because' '{"name": "alice"}'
+check "uhttpd's session is passed over" gives status .version '{"ubus_rpc_session": "00000000000000000000000000000000"}'
+
+# --- the key ------------------------------------------------------------------------------------------------------
+added=$(call peer_add '{"name": "laptop", "hosts": ["alice"]}')
+key=$(jq -r .uri <<<"$added" | sed -n 's/.*key=\([^&]*\).*/\1/p')
+check "peer_add gives the enrol text" test "${#key}" = 43
+check "and a QR code" test "$(jq '.qr | length == (.[0] | length) and length > 20' <<<"$added")" = true
+check "the daemon knows the peer" gives peers '.peers[0].name == "laptop"'
+check "a second one of that name is refused" gives peer_add '.error' '{"name": "laptop"}'
+for method in $(allowed read); do
+	check "$method does not tell the key" not prints "$key" call "$method"
+done
+check "nor does the configuration that may be read" not grep -q "$key" "$root/etc/config/natf"
+check "no file of the rights is a key file" not grep -q 'etc/natf' "$rights"
+check "end" gives end '.ended == false' '{"id": 1}'
+check "peer_remove" gives peer_remove '.removed' '{"name": "laptop"}'
+check "an unknown peer cannot be removed" gives peer_remove .error '{"name": "laptop"}'
+
+# --- hostile callers ----------------------------------------------------------------------------------------------
+for bad in '{"name": "a b"}' '{"name": "../../etc/passwd"}' "{\"name\": \"x'\\noption role\"}" '{"name": ""}' '{}' '{"name": 7}' \
+	'{"name": "ok", "role": "root"}' '{"name": "ok", "hosts": ["a\u0000b"]}' '{"name": "ok", "hosts": ["x'"'"'"]}' \
+	'{"name": "ok", "domain": "a/b"}' '{"name": "ok", "config": "/etc/passwd"}' '[]' 'x' ''; do
+	check "peer_add refuses $bad" gives peer_add .error "$bad"
+done
+check "and none of them changed the configuration" prints ': good \(1 hosts, 0 peers\)' in_root natf-routerd check
+check "no file outside was made" not test -e "$root/etc/passwd.new"
+long=$(printf '{"name": "%05000d"}' 0)
+check "long arguments are refused" gives why .error "$long"
+check "deep ones too" gives why .error "$(printf '[%.0s' {1..3000})"
+check "a method of another name is refused" gives '../status' .error
+check "a method cannot bring in a command" gives why .error '{"name": "alice", "command": "reload"}'
+printf 'config host x\n\toption ip nonsense\n' >>"$root/etc/config/natf"
+check "a wrong configuration is told line by line" gives check '(.good | not) and (.errors[0] | test("nonsense"))'
+check "and a reload keeps the former one" gives reload '.error | test("nonsense")'
+check "tsn-dnsd that does not run is named" gives dnsd_status '.error | test("tsn-dnsd")'
