@@ -138,6 +138,24 @@ fn reload_keeps_the_cache_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn what_cannot_be_read_at_a_reload_changes_nothing() {
+    let upstream = upstream();
+    let daemon = Daemon::start("unread", &[&upstream], "", "");
+    // A directory can be opened, but not read.
+    std::fs::create_dir_all(daemon.zone_file("lab.example")).unwrap();
+    let other = format!("127.0.0.2#{}", daemon.address.port());
+    let zone = "config zone 'lab'\n option name lab.example\n";
+    daemon.configure(&[&upstream], &format!(" list listen '{other}'\n"), zone);
+    daemon.reload();
+    let (_, status) = daemon.ask_program(&["status"]);
+    assert!(!status.contains("127.0.0.2"), "{status}");
+    assert_eq!(summary(&daemon.ask("www.example.net")), (Rcode::NOERROR, 1, None));
+    std::fs::remove_dir(daemon.zone_file("lab.example")).unwrap();
+    daemon.reload();
+    assert!(daemon.ask_program(&["status"]).1.contains("127.0.0.2"));
+}
+
+#[test]
 fn after_kill_the_next_try_works() {
     let upstream = upstream();
     let mut daemon = Daemon::start("killed", &[&upstream], "", "");

@@ -27,20 +27,23 @@ pub struct Announcements {
 }
 
 impl Announcements {
-    /// Takes another configuration. The socket is opened with the first router: without any, no right is needed.
+    /// Opens the socket, with the first router: without any, no right is needed.
     ///
     /// # Errors
     /// Where the right to send ICMP is missing.
-    pub fn configure(&self, directory: Directory, wait: Duration) -> Result<(), Error> {
-        if let Some(notifier) = &*self.notifier.borrow() {
-            notifier.borrow_mut().reload(directory, wait);
-            return Ok(());
-        }
-        if !directory.routers.rows().is_empty() {
-            let notifier = Notifier::open(directory, wait, unix_now(), SystemRandom::new()?)?;
+    pub fn open(&self, directory: &Directory) -> Result<(), Error> {
+        if self.notifier.borrow().is_none() && !directory.routers.rows().is_empty() {
+            let notifier = Notifier::open(unix_now(), SystemRandom::new()?)?;
             *self.notifier.borrow_mut() = Some(Rc::new(RefCell::new(notifier)));
         }
         Ok(())
+    }
+
+    /// Takes another configuration.
+    pub fn configure(&self, directory: Directory, wait: Duration) {
+        if let Some(notifier) = &*self.notifier.borrow() {
+            notifier.borrow_mut().reload(directory, wait);
+        }
     }
 
     /// The notifier, to wait for and to look at.

@@ -91,7 +91,8 @@ impl Daemon {
         let zone_files = ZoneFiles::new(&paths.state_dir);
         zone_files.load(&mut loaded.zones)?;
         let announcements = Rc::new(Announcements::default());
-        announcements.configure(loaded.directory, loaded.config.server.announce_wait)?;
+        announcements.open(&loaded.directory)?;
+        announcements.configure(loaded.directory, loaded.config.server.announce_wait);
         let server = Server::new(Instant::now(), loaded.settings, loaded.zones, RandomState::new());
         let resolver = Resolver::new(&loaded.config.server.upstream, Box::new(SystemRandom::new()?));
         let service = Service::new(server, resolver, zone_files, announcements.clone())?;
@@ -107,10 +108,15 @@ impl Daemon {
     pub fn reload(&self) -> Result<(), Error> {
         let mut loaded = Loaded::read(&self.paths)?;
         warn(&loaded);
-        listen(&self.service, &loaded.config.server)?;
-        self.announcements.configure(loaded.directory, loaded.config.server.announce_wait)?;
         let mut server = self.service.server.borrow_mut();
-        self.service.zone_files.handle_reload(&mut loaded.zones, server.zones())?;
+        // What can fail comes before what changes anything.
+        self.service.zone_files.load_added(&mut loaded.zones, server.zones())?;
+        self.announcements.open(&loaded.directory)?;
+        listen(&self.service, &loaded.config.server)?;
+        self.announcements.configure(loaded.directory, loaded.config.server.announce_wait);
+        for remark in loaded.zones.adopt(server.zones()) {
+            log::warn!("{remark}");
+        }
         server.handle_settings(Instant::now(), loaded.settings, loaded.zones);
         drop(server);
         self.service.resolver.upstreams.borrow_mut().replace(&loaded.config.server.upstream);

@@ -51,23 +51,18 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Opens the socket. Needs CAP_NET_RAW.
+    /// Opens the socket, without a configuration. Needs CAP_NET_RAW.
     ///
     /// # Errors
     /// Where that right is missing.
-    pub fn open(
-        directory: Directory,
-        wait: Duration,
-        unix_seconds: u64,
-        mut random: SystemRandom,
-    ) -> Result<Self, KernelError> {
+    pub fn open(unix_seconds: u64, mut random: SystemRandom) -> Result<Self, KernelError> {
         let socket = EchoSocket::open(MAGIC)?;
         let mut ident = [0; 2];
         random.fill(&mut ident);
-        let settings = Settings { wait, unix_seconds, random: Box::new(random) };
+        let settings = Settings { wait: Duration::ZERO, unix_seconds, random: Box::new(random) };
         Ok(Self {
             announcer: Announcer::new(settings),
-            directory,
+            directory: Directory::default(),
             socket,
             ident: u16::from_be_bytes(ident),
             sequence: 0,

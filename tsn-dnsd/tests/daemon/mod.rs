@@ -194,6 +194,11 @@ impl Daemon {
         serde_json::from_str::<serde_json::Value>(&text).unwrap()[name].as_u64().unwrap()
     }
 
+    /// A file of an own zone.
+    pub fn zone_file(&self, zone: &str) -> PathBuf {
+        self.directory.join("state").join(format!("{zone}.zone"))
+    }
+
     /// SIGHUP, and time to obey it.
     pub fn reload(&self) {
         let pid = self.child.id().to_string();
