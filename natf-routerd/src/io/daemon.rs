@@ -24,6 +24,7 @@ use natf_kernel::{
     address::{Addresses, LocalAddress, interface_index},
     queue::ReceiveStamps,
     ruleset::Ruleset,
+    table_watch::TableWatch,
     timeouts::Timeouts,
 };
 use smol::{LocalExecutor, Timer, channel, stream::StreamExt};
@@ -53,6 +54,8 @@ const RETRY: Duration = Duration::from_secs(10);
 const BATCHES: usize = 16;
 /// How often the world around is looked at: own table, addresses, neighbours.
 const WATCH: Duration = Duration::from_secs(2);
+/// A table that was removed is written anew no oftener than this.
+const REWRITE_PAUSE: Duration = Duration::from_millis(200);
 /// Shortest and longest sleep of the timer task; what is mapped meanwhile is due no sooner than after two seconds.
 const SLEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
@@ -106,6 +109,8 @@ pub struct Daemon {
     /// Tells the writer of learned names that there is something to write.
     pub(super) names: (channel::Sender<()>, channel::Receiver<()>),
     world: Addresses,
+    table_watch: TableWatch,
+    looked: Instant,
     ruleset: Ruleset,
     floors: state::Floors,
     unsaved: (channel::Sender<()>, channel::Receiver<()>),
@@ -130,8 +135,9 @@ pub fn now() -> Now {
 /// Where the daemon cannot start, or the kernel can no longer be reached.
 pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
     let _stamps = if measure { Some(ReceiveStamps::enable()?) } else { None };
+    // Before anything of a daemon that runs already is replaced.
+    let listener = natf_daemon::control::listen(&paths.socket(), "natf-routerd")?;
     let daemon = Rc::new(RefCell::new(Daemon::start(paths)?));
-    let listener = natf_daemon::control::listen(&daemon.borrow().paths.socket(), "natf-routerd")?;
     log::info!(
         "ready: {} hosts, {} peers",
         daemon.borrow().router.access().rows().count(),
@@ -145,7 +151,7 @@ pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
     executor.spawn(end_role::run(daemon.clone())).detach();
     executor.spawn(control::serve(daemon.clone(), listener)).detach();
     let tasks = executor.run(obey_signals(daemon.clone()));
-    let result = drive(tasks, |wait| wait(&*daemon.borrow()), |_| take_packets(&daemon));
+    let result = drive(tasks, |wait| wait(&*daemon.borrow()), |ready| turn(&daemon, ready));
     daemon.borrow_mut().stop();
     result?
 }
@@ -154,12 +160,21 @@ pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
 impl Source for Daemon {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let registrations = self.watcher.as_ref().map(|watcher| watcher.queue().as_fd());
-        [self.kernel.queue().as_fd()].into_iter().chain(registrations).collect()
+        [self.kernel.queue().as_fd(), self.table_watch.as_fd()].into_iter().chain(registrations).collect()
     }
 
     fn deadline(&self) -> Option<Instant> {
         None
     }
+}
+
+/// `ready` is in the order of the descriptors.
+fn turn(daemon: &Shared, ready: &[bool]) -> Result<(), Error> {
+    take_packets(daemon)?;
+    if ready.get(1) == Some(&true) {
+        daemon.borrow_mut().see_tables()?;
+    }
+    Ok(())
 }
 
 /// Takes what waits in the queue; under a flood the tasks get their turn in between.
@@ -257,6 +272,8 @@ impl Daemon {
             watcher: None,
             names: channel::bounded(1),
             world,
+            table_watch: TableWatch::open()?,
+            looked: started,
             ruleset,
             floors,
             unsaved,
@@ -356,7 +373,17 @@ impl Daemon {
         }
     }
 
+    /// Tables changed. Whoever flushes rulesets in a loop does not make us write in one.
+    fn see_tables(&mut self) -> Result<(), Error> {
+        let removed = self.table_watch.drain(ruleset::TABLE)?;
+        if removed && self.looked.elapsed() >= REWRITE_PAUSE {
+            self.look_around();
+        }
+        Ok(())
+    }
+
     fn look_around(&mut self) {
+        self.looked = Instant::now();
         match self.ruleset.exists(ruleset::TABLE) {
             Ok(true) => {}
             Ok(false) => {
