@@ -60,14 +60,16 @@ impl<W> Flights<W> {
         if self.waiters >= self.limits.waiters || !self.has_room_for(client) {
             return Joined::Full;
         }
-        let count = self.flights.len();
+        let left = self.limits.flights.saturating_sub(self.flights.len());
+        // Who waits for much gets no more than what is left for all others: few cannot take everything.
+        let fair = client.is_loopback() || self.waiting_of(client) < left;
         let network = network_of(client);
         let joined = match self.flights.entry(*key) {
             Entry::Occupied(mut flight) => {
                 flight.get_mut().push((network, waiter));
                 Joined::Waits
             }
-            Entry::Vacant(place) if count < self.limits.flights => {
+            Entry::Vacant(place) if left > 0 && fair => {
                 place.insert(vec![(network, waiter)]);
                 Joined::First
             }
@@ -79,8 +81,11 @@ impl<W> Flights<W> {
     }
 
     fn has_room_for(&self, client: IpAddr) -> bool {
-        client.is_loopback()
-            || self.clients.get(&network_of(client)).is_none_or(|waiting| *waiting < self.limits.per_client)
+        client.is_loopback() || self.waiting_of(client) < self.limits.per_client
+    }
+
+    fn waiting_of(&self, client: IpAddr) -> usize {
+        self.clients.get(&network_of(client)).copied().unwrap_or(0)
     }
 
     /// Takes those who wait, while the query goes on.
@@ -118,7 +123,7 @@ mod tests {
         *,
     };
 
-    const LIMITS: FlightLimits = FlightLimits { flights: 2, waiters: 5, per_client: 3 };
+    const LIMITS: FlightLimits = FlightLimits { flights: 8, waiters: 5, per_client: 3 };
     const ALICE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 1));
     const BOB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 2));
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -141,7 +146,8 @@ mod tests {
 
     #[test]
     fn queries_and_waiting_questions_are_bounded() {
-        let mut flights = Flights::new(LIMITS, RandomState::new());
+        let limits = FlightLimits { flights: 2, ..LIMITS };
+        let mut flights = Flights::new(limits, RandomState::new());
         let keys = ["a.example", "b.example", "c.example"].map(key);
         let joined = keys.map(|key| flights.join(&key, HERE, 1));
         assert_eq!(joined, [Joined::First, Joined::First, Joined::Full]);
@@ -149,6 +155,19 @@ mod tests {
         assert_eq!(joined, [Joined::Waits, Joined::Waits, Joined::Waits, Joined::Full]);
         flights.finish(&keys[0]);
         assert_eq!(flights.join(&keys[2], HERE, 1), Joined::First);
+    }
+
+    #[test]
+    fn clients_that_wait_for_many_leave_queries_to_others() {
+        let limits = FlightLimits { flights: 8, waiters: 100, per_client: 100 };
+        let mut flights = Flights::new(limits, RandomState::new());
+        let names = ["a.x", "b.x", "c.x", "d.x", "e.x", "f.x", "g.x", "h.x"];
+        let queries = (1..=5).map(|client| {
+            let address = format!("192.0.2.{client}").parse().unwrap();
+            let asked = names.map(|name| key(format!("{name}{client}").leak()));
+            asked.iter().filter(|key| flights.join(key, address, 0) == Joined::First).count()
+        });
+        assert_eq!(queries.collect::<Vec<_>>(), [4, 2, 1, 1, 0]);
     }
 
     #[test]
