@@ -4,7 +4,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns test-arch test-packages bench-natf bench-dns fuzz
+.PHONY: help build tools demo test test-units test-netns test-openwrt test-arch test-packages bench-natf bench-dns fuzz
 .PHONY: cross ipk opkg-feed deb sizes clean
 
 help: ## show this
@@ -19,11 +19,16 @@ tools: ## install what demo and tests need (apt)
 demo: ## real programs on a simulated internet; cleans up after itself
 	tests/lab/demo.sh
 
-test: tools test-units test-netns ## everything: unit tests, vectors, simulation, network namespaces
+test: tools test-units test-openwrt test-netns ## everything: unit tests, vectors, simulation, network namespaces
 
 test-units: ## only what needs no root and no namespaces
 	$(CARGO) test --locked --workspace
 	python3 tests/vectors/check.py
+
+test-openwrt: build ## init scripts, dnsmasq and ubus of the OpenWrt packages, without OpenWrt (root)
+	tests/openwrt/init-scripts.sh
+	tests/openwrt/dnsmasq.sh
+	tests/openwrt/rpcd.sh
 
 test-netns: build ## only the scenarios in tests/netns (root)
 	tests/run-netns.sh

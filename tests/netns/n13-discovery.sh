@@ -30,7 +30,11 @@ LEASES
 for netbios in alice:ALICE-PC bob:ALICE 'mallory:!EVIL'; do
 	on "${netbios%%:*}" setsid python3 "$tests/lab/netbios.py" "${netbios#*:}" </dev/null >/dev/null 2>&1 &
 done
-for host in alice bob mallory; do on "$host" ping -qc 1 192.168.1.1 >/dev/null; done
+serves_netbios() { [[ -n $(on "$1" ss -Hlnu 'sport = :137') ]]; }
+for host in alice bob mallory; do
+	on "$host" ping -qc 1 192.168.1.1 >/dev/null
+	eventually 5 serves_netbios "$host"
+done
 before=$(on router1 md5sum /etc/config/natf)
 lab start routerd router1 --leases "$leases"
 

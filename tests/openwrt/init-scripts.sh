@@ -124,6 +124,21 @@ check "without nft the log names the package" eventually 5 logged 'nft.*install 
 mv "$root/usr/sbin/nft.away" "$root/usr/sbin/nft"
 service natf stop
 
+# --- full flash ---------------------------------------------------------------------------------------------------
+config natf <<<"$good"
+mkdir "$root/tmp/kept"
+cp -a "$root/etc/natf/." "$root/tmp/kept/"
+mount -t tmpfs -o size=64k,mode=755 tmpfs "$root/etc/natf"
+cp -a "$root/tmp/kept/." "$root/etc/natf/"
+chown --reference="$root/tmp/kept/keys" "$root/etc/natf"
+dd if=/dev/zero of="$root/etc/natf/full" bs=4k status=none 2>/dev/null || true
+check "with a full flash it starts" service natf start
+check "and answers" eventually 10 answers
+check "a new peer is refused with the reason" prints '/etc/natf.*No space left' in_root natf-routerd peer add phone
+check "and nothing is half done" prints 'good \(1 hosts, 1 peers\)' in_root natf-routerd check
+service natf stop
+umount "$root/etc/natf"
+
 # --- a LAN that reaches other homes -------------------------------------------------------------------------------
 end_role="$good
 config end 'end'

@@ -124,7 +124,16 @@ pub fn hosts(call: &Call) -> Shown {
 pub fn discovered(call: &Call) -> Shown {
     let columns = ["address", "mac", "names", "seen", "hosts", "access", "proposed", "claims"];
     shown(call, &json!({"command": "hosts", "discovered": true}), |answer| {
-        table(answer.get("discovered"), &columns, "nobody has been seen");
+        let mut rows = answer.get("discovered").cloned();
+        // Nobody's name is no name, where an empty list of a row means all.
+        for names in rows.iter_mut().filter_map(Value::as_array_mut).flatten() {
+            if let Some(names) =
+                names.get_mut("names").filter(|names| names.as_array().is_some_and(Vec::is_empty))
+            {
+                *names = Value::Null;
+            }
+        }
+        table(rows.as_ref(), &columns, "nobody has been seen");
         println!(
             "\nNames are what hosts call themselves; anybody on the LAN may take any. A host becomes reachable only by a\n\
              section 'config host' of its own; bind it to the MAC. CLAIMS: a name that belongs to another host's section."

@@ -44,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "option", run: config::option, seeds: config::option_seeds },
     Target { name: "rewriting", run: end::rewriting, seeds: end::rewriting_seeds },
     Target { name: "registration", run: router::registration, seeds: router::registration_seeds },
+    Target { name: "netbios", run: router::netbios, seeds: router::netbios_seeds },
     Target { name: "dns-question", run: dnsd::question, seeds: dnsd::question_seeds },
     Target { name: "dns-reply", run: dnsd::reply, seeds: dnsd::reply_seeds },
     Target { name: "dns-update", run: dnsd::update, seeds: dnsd::update_seeds },

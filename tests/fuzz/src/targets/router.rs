@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use natf_routerd::core::{
+    discovery::clean_name,
+    netbios,
     registration_message::UpdateMessage,
     registration_stream::{Connections, Segment},
 };
@@ -36,4 +38,26 @@ pub fn registration_seeds() -> Vec<Vec<u8>> {
     );
     let length = u16::try_from(update.len()).unwrap().to_be_bytes();
     vec![update.clone(), [&length, update.as_slice()].concat()]
+}
+
+/// Any bytes as a host's NetBIOS node status (N13), and as a name of hearsay.
+pub fn netbios(data: &[u8]) {
+    if let Some((id, Some(name))) = netbios::parse_answer(data) {
+        assert_eq!(Some(id.to_be_bytes().as_slice()), data.get(..2));
+        assert!(name.as_str().bytes().all(|byte| byte.is_ascii_graphic()), "{name}");
+    }
+    if let Some(name) = clean_name(data) {
+        assert!(name.as_str().bytes().all(|byte| byte.is_ascii_graphic()), "{name}");
+    }
+}
+
+/// An answer with a group's name and the host's own.
+pub fn netbios_seeds() -> Vec<Vec<u8>> {
+    let question = netbios::question(0x1234);
+    let mut answer = unhex("1234 8400 0000 0001 0000 0000");
+    answer.extend(&question[12..46]);
+    answer.extend(unhex("0021 0001 00000000 0053 02"));
+    answer.extend(b"WORKGROUP      \0\x84\0GAMEBOX        \0\x04\0");
+    answer.extend([0; 46]);
+    vec![answer, b"Anna's iPad".to_vec()]
 }
