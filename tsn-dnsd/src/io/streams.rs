@@ -35,6 +35,8 @@ const IDLE: Duration = Duration::from_secs(10);
 const IDLE_SCARCE: Duration = Duration::from_secs(2);
 /// A client that does not take its answers is not read from.
 const OUTPUT_MAX: usize = 1 << 16;
+/// Answers of one connection under way: those that are delivered together stay until the client takes them.
+const PENDING_MAX: usize = 64;
 /// Octets that are read at once.
 const READ: usize = 1 << 14;
 /// Reads of one connection before others get their turn.
@@ -273,7 +275,7 @@ impl Streams {
     fn serve(&mut self, now: Instant, id: u64, questions: &impl Questions) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let mut served = connection.write();
-        if served.is_ok() && connection.has_question() {
+        if served.is_ok() && connection.has_question() && connection.has_room() {
             connection.take_input(now, ConnectionId(id), &[], questions);
             served = connection.write();
         }
@@ -315,7 +317,11 @@ impl AsFd for Streams {
 
 impl Connection {
     fn wants_input(&self) -> bool {
-        !self.ended && self.output.len() < OUTPUT_MAX && !self.has_question()
+        !self.ended && self.has_room() && !self.has_question()
+    }
+
+    fn has_room(&self) -> bool {
+        self.output.len() < OUTPUT_MAX && self.pending < PENDING_MAX
     }
 
     /// Whether a whole question waits until there is room for its answer.
@@ -361,7 +367,7 @@ impl Connection {
             kept.as_slice()
         };
         let mut rest = input;
-        while self.output.len() < OUTPUT_MAX
+        while self.has_room()
             && let Some((question, behind)) = split(rest)
         {
             let client = self.client;
@@ -411,7 +417,7 @@ impl Connection {
         }
         let mut interest = EventFlags::empty();
         interest.set(EventFlags::IN, self.wants_input());
-        interest.set(EventFlags::OUT, !self.output.is_empty() || self.has_question());
+        interest.set(EventFlags::OUT, !self.output.is_empty() || self.has_room() && self.has_question());
         if interest != self.interest {
             epoll::modify(epoll, &self.stream, EventData::new_u64(id), interest)?;
             self.interest = interest;
@@ -614,6 +620,28 @@ mod tests {
         }
         assert_eq!(reader.join().unwrap(), (1_000, Some(b"X".to_vec()), None));
         assert!(bench.streams.is_empty());
+    }
+
+    #[test]
+    fn questions_wait_where_many_answers_are_under_way() {
+        let mut bench = Bench::new();
+        let mut client = bench.connect();
+        client.write_all(&[framed(b"l").repeat(PENDING_MAX + 1), framed(b"x")].concat()).unwrap();
+        bench.turn();
+        let pending = |bench: &Bench| bench.streams.connections.values().next().unwrap().pending;
+        assert_eq!(pending(&bench), PENDING_MAX);
+        let mut events = Vec::with_capacity(EVENTS);
+        let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let count = epoll::wait(&bench.streams.epoll, spare_capacity(&mut events), Some(&none));
+        assert_eq!(count, Ok(0), "the loop does not turn for them");
+        let connection = bench.echo.later.get().unwrap();
+        for _ in 0..2 {
+            bench.streams.deliver(connection, Some(b"answer"));
+            bench.turn();
+        }
+        assert_eq!(pending(&bench), PENDING_MAX - 1);
+        let answers = [(); 3].map(|()| read(&mut client).unwrap());
+        assert_eq!(answers, [&b"answer"[..], b"answer", b"X"]);
     }
 
     #[test]
