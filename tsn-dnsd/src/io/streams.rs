@@ -197,9 +197,12 @@ impl Streams {
             Err(error) => return Err(Error::wait(error.into())),
         }
         for event in events {
-            let id = event.data.u64();
+            let (id, flags) = (event.data.u64(), event.flags);
             if self.listeners.iter().any(|(listener, ..)| *listener == id) {
                 self.accept(now, id, questions);
+            } else if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+                // Nobody takes answers any more. That is reported whether it is waited for or not, again and again.
+                self.connections.remove(&id);
             } else {
                 self.serve(now, id, questions);
             }
@@ -642,6 +645,18 @@ mod tests {
         assert_eq!(pending(&bench), PENDING_MAX - 1);
         let answers = [(); 3].map(|()| read(&mut client).unwrap());
         assert_eq!(answers, [&b"answer"[..], b"answer", b"X"]);
+    }
+
+    #[test]
+    fn a_connection_that_is_reset_ends_although_answers_are_under_way() {
+        let mut bench = Bench::new();
+        let mut client = bench.connect();
+        client.write_all(&framed(b"l").repeat(PENDING_MAX)).unwrap();
+        bench.turn();
+        sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        bench.turn();
+        assert!(bench.streams.is_empty());
     }
 
     #[test]
