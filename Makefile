@@ -27,6 +27,7 @@ test-units: ## only what needs no root and no namespaces
 
 test-openwrt: build ## init scripts, dnsmasq and ubus of the OpenWrt packages, without OpenWrt (root)
 	tests/openwrt/init-scripts.sh
+	tests/openwrt/natf-endd.sh
 	tests/openwrt/dnsmasq.sh
 	tests/openwrt/rpcd.sh
 

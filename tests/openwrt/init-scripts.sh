@@ -160,6 +160,11 @@ service natf reload
 check "another port needs no more rights" asked natf 'param capabilities /etc/capabilities/natf.json'
 check "and the proxy listens there" eventually 10 listens 5354
 
+forget_log
+config natf <<<"${end_role/option resolver \'none\'/}"
+service natf reload
+check "that /etc/resolv.conf stays dnsmasq's is said" logged "option resolver is 'auto'.*must be 'none'"
+
 # --- tsn-dnsd -----------------------------------------------------------------------------------------------------
 sed -i "s/enabled '0'/enabled '1'/" "$S/tsn-dnsd"
 service tsn-dnsd start

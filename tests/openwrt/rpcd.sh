@@ -41,6 +41,7 @@ eventually 10 answers
 check "status" gives status '.version and .hosts == 1'
 check "counters" gives counters '.requests == 0'
 for method in mappings guide names peers; do check "$method" gives "$method" ".$method == []"; done
+check "tables say how many rows there are" gives mappings '.total == 0'
 check "hosts: the table and who is there" gives hosts '.hosts[0].name == "alice" and (.discovered | type == "array")'
 check "why" gives why '.allowed == false and .because' '{"name": "alice"}'
 check "uhttpd's session is passed over" gives status .version '{"ubus_rpc_session": "00000000000000000000000000000000"}'

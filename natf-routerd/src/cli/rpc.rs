@@ -23,6 +23,9 @@ use crate::{error::Error, io::settings::Settings};
 
 /// Longest arguments, in bytes.
 const ARGUMENTS_LIMIT: u64 = 4096;
+/// Most rows of a table in an answer: a message of ubus holds 1 MiB, and all rows of a large one would not fit into the
+/// memory of a small router either. `total` says how many there are.
+const MAX_ROWS: u32 = 1000;
 /// Most hosts in one call.
 const MAX_HOSTS: usize = 64;
 /// uhttpd adds the caller's session.
@@ -136,9 +139,11 @@ fn answer(call: &Call, name: &str, input: impl Read) -> Result<Value, Error> {
     let question = |command: &str| {
         let mut question = arguments.clone();
         question.insert("command".to_owned(), command.into());
-        if command == "hosts" {
-            question.insert("discovered".to_owned(), true.into());
-        }
+        match command {
+            "hosts" => question.insert("discovered".to_owned(), true.into()),
+            "mappings" | "guide" => question.insert("limit".to_owned(), MAX_ROWS.into()),
+            _ => None,
+        };
         Value::Object(question)
     };
     match method.doer {

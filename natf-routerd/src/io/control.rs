@@ -29,7 +29,7 @@ pub async fn serve(daemon: Shared, listener: UnixListener) {
 
 async fn talk(daemon: Shared, question: Value, mut stream: UnixStream) -> io::Result<()> {
     match question.get("command").and_then(Value::as_str) {
-        Some("mappings") => write_mappings(&daemon, &mut stream).await?,
+        Some("mappings") => write_mappings(&daemon, &mut stream, limit(&question)).await?,
         Some("hosts") if question.get("discovered") == Some(&Value::Bool(true)) => {
             discovery::ask_hosts(&daemon).await;
             let mut answer = hosts(&daemon.borrow());
@@ -52,7 +52,7 @@ fn answer(daemon: &mut Daemon, command: &str, question: &Value) -> Value {
         "counters" => Value::Object(counters(daemon)),
         "hosts" => hosts(daemon),
         "peers" => peers(daemon),
-        "guide" => guide(daemon),
+        "guide" => guide(daemon, limit(question)),
         "names" => names(daemon),
         "why" => why::explain(daemon, question),
         "end" => end(daemon, question),
@@ -122,9 +122,10 @@ fn peers(daemon: &Daemon) -> Value {
 }
 
 /// Rows of the guide table that live (T2).
-fn guide(daemon: &Daemon) -> Value {
+fn guide(daemon: &Daemon, limit: usize) -> Value {
     let (router, now) = (&daemon.router, now());
-    let rows = router.guide_rows(now).map(|row| {
+    let total = router.guide_rows(now).count();
+    let rows = router.guide_rows(now).take(limit).map(|row| {
         let inside = router.may_announce(now, row.peer, row.host);
         let services =
             router.access().rows().find(|(name, _)| *name == row.host).map(|(_, row)| &row.services);
@@ -139,7 +140,7 @@ fn guide(daemon: &Daemon) -> Value {
             "remaining": row.remaining,
         })
     });
-    json!({"guide": rows.collect::<Vec<_>>()})
+    json!({"guide": rows.collect::<Vec<_>>(), "total": total})
 }
 
 /// Names learned from dynamic updates (T1).
@@ -173,8 +174,9 @@ fn end(daemon: &mut Daemon, question: &Value) -> Value {
 }
 
 /// Writes portion by portion: a table of any size neither fills the memory nor holds the queue up.
-async fn write_mappings(daemon: &Shared, stream: &mut UnixStream) -> io::Result<()> {
-    let ids: Vec<_> = daemon.borrow().router.mappings().iter().map(|(id, _)| id).collect();
+async fn write_mappings(daemon: &Shared, stream: &mut UnixStream, limit: usize) -> io::Result<()> {
+    let ids: Vec<_> = daemon.borrow().router.mappings().iter().map(|(id, _)| id).take(limit).collect();
+    let total = daemon.borrow().router.mappings().len();
     stream.write_all(b"{\"mappings\":[").await?;
     let mut first = true;
     for portion in ids.chunks(PORTION) {
@@ -188,7 +190,13 @@ async fn write_mappings(daemon: &Shared, stream: &mut UnixStream) -> io::Result<
         stream.write_all(text.as_bytes()).await?;
         smol::future::yield_now().await;
     }
-    stream.write_all(b"]}\n").await
+    stream.write_all(format!("],\"total\":{total}}}\n").as_bytes()).await
+}
+
+/// Most rows that the asker wants.
+fn limit(question: &Value) -> usize {
+    let limit = question.get("limit").and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
+    limit.unwrap_or(usize::MAX)
 }
 
 fn mapping(daemon: &mut Daemon, id: MappingId) -> Option<Value> {
