@@ -28,6 +28,8 @@ nsupdate    bind9-dnsutils
 nsd         nsd
 nsd-checkzone nsd
 dnsmasq     dnsmasq-base
+jq          jq
+busybox     busybox-static
 vsftpd      vsftpd
 lighttpd    lighttpd
 /usr/bin/python3 python3

@@ -108,6 +108,27 @@ in_root nft flush ruleset
 check "after a flushed ruleset our table comes back" eventually 10 table natf
 check "by the same process" test "$pid" = "$(pid_of natf)"
 
+# As `service network restart` does: the devices go and come.
+pid=$(pid_of natf)
+before_reload=$(own_table)
+ip link del br-lan
+ip link set wan down
+ip link add br-lan type bridge
+ip addr add 192.168.1.1/24 dev br-lan
+ip link set br-lan up
+ip link set wan up
+ip route replace default via 203.0.113.1
+service natf reload
+check "after a restart of the network the same process runs" test "$pid" = "$(pid_of natf)"
+check "with the same table" test "$(own_table)" = "$before_reload"
+check "and answers" answers
+printf "config dnsmasq 'cfg01411c'\n\toption leasefile '/tmp/other.leases'\n" >"$S/dhcp"
+service natf reload
+check "another place of the leases is taken over" asked natf 'param command /usr/sbin/natf-routerd --leases /tmp/other.leases'
+printf "config dnsmasq 'cfg01411c'\n" >"$S/dhcp"
+service natf reload
+eventually 10 answers
+
 # --- what may be missing ------------------------------------------------------------------------------------------
 service natf stop
 check "without live flows the stop leaves no table" not table natf

@@ -59,9 +59,18 @@ package_up() {
 		*) in_root id natf >/dev/null 2>&1 || in_root useradd -M -N -g natf natf ;;
 		esac
 	done
+	use_busybox
 	# What git does not keep.
 	chmod -f 0600 "$root"/etc/{natf,tsn-dnsd}/keys "$root/etc/tsn-dnsd/tsig" || true
 	ip link set lo up
+}
+
+# OpenWrt's shell and tools are those of BusyBox.
+use_busybox() {
+	local applet
+	for applet in ash awk cat chmod chown cut grep head ls mkdir mv rm rmdir sed sh sleep tr; do
+		ln -sf /bin/busybox "$root/usr/bin/$applet"
+	done
 }
 
 # A provider's side (192.0.2.1, 192.0.2.53) in a name space of its own, this router's wan and br-lan.
