@@ -7,15 +7,10 @@
 
 use std::ffi::CString;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use netlink_packet_core::{Emitable, Parseable};
-use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
+use netlink_bindings::utils::{IterableChunks, parse_u32, push_header};
 
 use crate::error::KernelError;
 use crate::netlink::{
@@ -32,6 +27,25 @@ const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
+
+/// struct rtmsg, and struct ifaddrmsg, which is shorter: family, prefix length, flags, scope, index.
+const ROUTE_HEADER: usize = 12;
+const ADDRESS_HEADER: usize = 8;
+
+const ROUTE_DESTINATION: u16 = 1;
+const ROUTE_OUTPUT: u16 = 4;
+const ROUTE_GATEWAY: u16 = 5;
+const ROUTE_SOURCE: u16 = 7;
+const ADDRESS_ADDRESS: u16 = 1;
+const ADDRESS_LOCAL: u16 = 2;
+
+const FAMILY: u8 = 2;
+const TABLE_MAIN: u8 = 254;
+const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
+const SCOPE_NOWHERE: u8 = 255;
+const TYPE_UNICAST: u8 = 1;
+const TYPE_LOCAL: u8 = 2;
 
 const GROUP_LINK: u32 = 0x1;
 const GROUP_IPV4_ADDRESS: u32 = 0x10;
@@ -106,9 +120,7 @@ impl Addresses {
 
     /// All IPv4 addresses of this machine, loopback included, in the kernel's order.
     pub fn local(&mut self) -> Result<Vec<LocalAddress>, KernelError> {
-        let mut request = AddressMessage::default();
-        request.header.family = AddressFamily::Inet;
-        let sequence = self.request(GET_ADDRESS, DUMP, &request);
+        let sequence = self.request(GET_ADDRESS, DUMP, &[FAMILY, 0, 0, 0, 0, 0, 0, 0]);
         let mut found = Vec::new();
         self.collect(sequence, &|| "list the local addresses".into(), |message| {
             if message.kind == NEW_ADDRESS {
@@ -120,8 +132,8 @@ impl Addresses {
 
     /// How `destination` is reached; none if there is no route to it.
     pub fn route_to(&mut self, destination: Ipv4Addr) -> Result<Option<Route>, KernelError> {
-        let message = route_message(Network { address: destination, prefix_len: 32 });
-        let sequence = self.request(GET_ROUTE, 0, &message);
+        let message = RouteRequest::to(Network { address: destination, prefix_len: 32 });
+        let sequence = self.request(GET_ROUTE, 0, &message.emit());
         let action = || format!("look up the route to {destination}");
         self.netlink.send(&action)?;
         let mut answer = Ok(None);
@@ -144,13 +156,10 @@ impl Addresses {
 
     /// Adds a route of ours in the main table, or replaces the one that exists.
     pub fn add_route(&mut self, network: Network, route: &Route) -> Result<(), KernelError> {
-        let mut message = own_route(network);
-        message.header.kind = RouteType::Unicast;
-        message.header.scope = if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
-        message.attributes.push(RouteAttribute::Oif(route.oif));
-        message.attributes.extend(route.gateway.map(|ip| RouteAttribute::Gateway(RouteAddress::Inet(ip))));
-        message.attributes.extend(route.prefsrc.map(|ip| RouteAttribute::PrefSource(RouteAddress::Inet(ip))));
-        let sequence = self.request(NEW_ROUTE, ACK | CREATE | REPLACE, &message);
+        let scope = if route.gateway.is_some() { SCOPE_UNIVERSE } else { SCOPE_LINK };
+        let message =
+            RouteRequest { kind: TYPE_UNICAST, scope, route: Some(*route), ..RouteRequest::ours(network) };
+        let sequence = self.request(NEW_ROUTE, ACK | CREATE | REPLACE, &message.emit());
         let action = || format!("add a route to {network}");
         match self.netlink.acknowledge(sequence, &action)? {
             0 => Ok(()),
@@ -160,9 +169,8 @@ impl Addresses {
 
     /// Removes our route to a network; false if we have none.
     pub fn remove_route(&mut self, network: Network) -> Result<bool, KernelError> {
-        let mut message = own_route(network);
-        message.header.scope = RouteScope::NoWhere;
-        let sequence = self.request(DELETE_ROUTE, ACK, &message);
+        let message = RouteRequest { scope: SCOPE_NOWHERE, ..RouteRequest::ours(network) };
+        let sequence = self.request(DELETE_ROUTE, ACK, &message.emit());
         let action = || format!("remove the route to {network}");
         match self.netlink.acknowledge(sequence, &action)? {
             0 => Ok(true),
@@ -173,9 +181,7 @@ impl Addresses {
 
     /// The networks that we have routes to, from this run or an earlier one.
     pub fn own_routes(&mut self) -> Result<Vec<Network>, KernelError> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        let sequence = self.request(GET_ROUTE, DUMP, &message);
+        let sequence = self.request(GET_ROUTE, DUMP, &[FAMILY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let mut found = Vec::new();
         self.collect(sequence, &|| "list the routes".into(), |message| {
             if message.kind == NEW_ROUTE && is_own_route(message.payload) {
@@ -186,13 +192,11 @@ impl Addresses {
     }
 
     /// Writes a request into the datagram; returns its sequence number.
-    fn request(&mut self, kind: u16, flags: u16, body: &dyn Emitable) -> u32 {
+    fn request(&mut self, kind: u16, flags: u16, body: &[u8]) -> u32 {
         let sequence = self.netlink.start(1);
         let out = &mut self.netlink.out;
         let start = begin_plain(out, kind, REQUEST | flags, sequence);
-        let place = out.len();
-        out.resize(place.saturating_add(body.buffer_len()), 0);
-        body.emit(out.get_mut(place..).unwrap_or_default());
+        out.extend(body);
         end_message(out, start);
         sequence
     }
@@ -294,51 +298,87 @@ fn is_own_route(payload: &[u8]) -> bool {
     payload.get(5) == Some(&ROUTE_PROTOCOL)
 }
 
-fn route_message(network: Network) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
-    message.header.destination_prefix_length = network.prefix_len;
-    message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(network.address)));
-    message
+/// What a request says about a route: struct rtmsg and its attributes.
+///
+/// Written by hand: `netlink-packet-route` can do far more, which costs flash (docs/adr/0005-footprint.md).
+struct RouteRequest {
+    network: Network,
+    table: u8,
+    protocol: u8,
+    scope: u8,
+    kind: u8,
+    route: Option<Route>,
 }
 
-fn own_route(network: Network) -> RouteMessage {
-    let mut message = route_message(network);
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Other(ROUTE_PROTOCOL);
-    message
+impl RouteRequest {
+    /// Names a destination, and leaves everything else open.
+    fn to(network: Network) -> Self {
+        Self { network, table: 0, protocol: 0, scope: SCOPE_UNIVERSE, kind: 0, route: None }
+    }
+
+    /// A route of ours in the main table.
+    fn ours(network: Network) -> Self {
+        Self { table: TABLE_MAIN, protocol: ROUTE_PROTOCOL, ..Self::to(network) }
+    }
+
+    fn emit(&self) -> Vec<u8> {
+        let Self { network, table, protocol, scope, kind, .. } = *self;
+        let mut out = vec![FAMILY, network.prefix_len, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0];
+        push_attribute(&mut out, ROUTE_DESTINATION, network.address.octets());
+        if let Some(route) = self.route {
+            push_attribute(&mut out, ROUTE_OUTPUT, route.oif.to_ne_bytes());
+            for (kind, address) in [(ROUTE_GATEWAY, route.gateway), (ROUTE_SOURCE, route.prefsrc)] {
+                if let Some(address) = address {
+                    push_attribute(&mut out, kind, address.octets());
+                }
+            }
+        }
+        out
+    }
+}
+
+fn push_attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
+    push_header(out, kind, 4);
+    out.extend(value);
+}
+
+/// The value of an attribute that holds an IPv4 address.
+fn parse_ipv4(value: &[u8]) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+}
+
+/// The header's fixed part of a message about IPv4, and its attributes.
+fn parse_message<const N: usize>(payload: &[u8]) -> Option<(&[u8; N], IterableChunks<'_>)> {
+    let (header, attributes) = payload.split_first_chunk::<N>()?;
+    (header.first() == Some(&FAMILY)).then(|| (header, IterableChunks::new(attributes)))
 }
 
 fn parse_address(payload: &[u8]) -> Option<LocalAddress> {
-    let message = AddressMessage::parse(payload).ok()?;
+    let (header, attributes) = parse_message::<ADDRESS_HEADER>(payload)?;
+    let &[_, prefix_len, _, _, ref ifindex @ ..] = header;
     let (mut local, mut address) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(IpAddr::V4(ip)) => local = Some(*ip),
+    for (attribute, value) in attributes {
+        match attribute.r#type {
+            ADDRESS_LOCAL => local = parse_ipv4(value),
             // On a point-to-point interface this is the other end.
-            AddressAttribute::Address(IpAddr::V4(ip)) => address = Some(*ip),
+            ADDRESS_ADDRESS => address = parse_ipv4(value),
             _ => {}
         }
     }
-    let ifindex = message.header.index;
+    let ifindex = parse_u32(ifindex)?;
     let interface = sys::interface_name(ifindex).unwrap_or_default();
-    Some(LocalAddress {
-        address: local.or(address)?,
-        prefix_len: message.header.prefix_len,
-        ifindex,
-        interface,
-    })
+    Some(LocalAddress { address: local.or(address)?, prefix_len, ifindex, interface })
 }
 
 fn parse_route(payload: &[u8]) -> Option<Route> {
-    let message = RouteMessage::parse(payload).ok()?;
-    let local = message.header.kind == RouteType::Local;
-    let mut route = Route { oif: 0, gateway: None, prefsrc: None, local };
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => route.oif = *index,
-            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => route.gateway = Some(*ip),
-            RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => route.prefsrc = Some(*ip),
+    let (header, attributes) = parse_message::<ROUTE_HEADER>(payload)?;
+    let &[_, _, _, _, _, _, _, kind, ..] = header;
+    let mut route = Route { oif: 0, gateway: None, prefsrc: None, local: kind == TYPE_LOCAL };
+    for (attribute, value) in attributes {
+        match attribute.r#type {
+            ROUTE_OUTPUT => route.oif = parse_u32(value)?,
+            ROUTE_GATEWAY => route.gateway = parse_ipv4(value),
+            ROUTE_SOURCE => route.prefsrc = parse_ipv4(value),
             _ => {}
         }
     }
@@ -346,13 +386,11 @@ fn parse_route(payload: &[u8]) -> Option<Route> {
 }
 
 fn parse_network(payload: &[u8]) -> Option<Network> {
-    let message = RouteMessage::parse(payload).ok()?;
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(*ip),
-        _ => None,
-    });
-    let prefix_len = message.header.destination_prefix_length;
-    Some(Network { address: address.unwrap_or(Ipv4Addr::UNSPECIFIED), prefix_len })
+    let (header, mut attributes) = parse_message::<ROUTE_HEADER>(payload)?;
+    let &[_, prefix_len, ..] = header;
+    let destination = attributes.find(|(attribute, _)| attribute.r#type == ROUTE_DESTINATION);
+    let address = destination.map_or(Some(Ipv4Addr::UNSPECIFIED), |(_, value)| parse_ipv4(value))?;
+    Some(Network { address, prefix_len })
 }
 
 #[cfg(test)]
@@ -370,9 +408,36 @@ mod tests {
     }
 
     #[test]
+    fn reads_back_the_route_that_it_writes() {
+        let network = Network { address: Ipv4Addr::new(240, 0, 0, 0), prefix_len: 8 };
+        let gateway = Some(Ipv4Addr::new(192, 0, 2, 1));
+        let route = Route { oif: 7, gateway, prefsrc: Some(Ipv4Addr::new(192, 0, 2, 2)), local: false };
+        for route in [route, Route { gateway: None, prefsrc: None, ..route }] {
+            let message =
+                RouteRequest { kind: TYPE_UNICAST, route: Some(route), ..RouteRequest::ours(network) };
+            let bytes = message.emit();
+            assert!(is_own_route(&bytes));
+            assert_eq!((parse_network(&bytes), parse_route(&bytes)), (Some(network), Some(route)));
+        }
+    }
+
+    #[test]
+    fn prefers_the_local_address_to_the_other_end() {
+        let mut payload = vec![FAMILY, 32, 0, 0];
+        payload.extend(1u32.to_ne_bytes());
+        push_attribute(&mut payload, ADDRESS_ADDRESS, [192, 0, 2, 9]);
+        let address = |payload: &[u8]| parse_address(payload).map(|found| (found.address, found.prefix_len));
+        assert_eq!(address(&payload), Some((Ipv4Addr::new(192, 0, 2, 9), 32)));
+        push_attribute(&mut payload, ADDRESS_LOCAL, [192, 0, 2, 1]);
+        assert_eq!(address(&payload), Some((Ipv4Addr::new(192, 0, 2, 1), 32)));
+        payload[0] = 10;
+        assert_eq!(address(&payload), None);
+    }
+
+    #[test]
     fn survives_a_damaged_answer() {
         for length in 0..40u8 {
-            let payload: Vec<u8> = (0..length).collect();
+            let payload: Vec<u8> = std::iter::once(FAMILY).chain(1..length).collect();
             let _ = (parse_address(&payload), parse_route(&payload), parse_network(&payload));
         }
     }
