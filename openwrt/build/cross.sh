@@ -14,18 +14,22 @@ target=$(rust_target "$arch")
 openwrt/build/setup.sh
 
 out=$PWD/target/openwrt
-export CARGO_TARGET_DIR=$out/build
+export CARGO_TARGET_DIR=$out/build${PANIC:+-$PANIC}
 # Debian's compiler and its source are of one version, so that the standard library can be built along.
 export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1
 export PATH=$out/tools/bin:$PATH
 export ZIG_GLOBAL_CACHE_DIR=$out/cache/zig ZIG_LOCAL_CACHE_DIR=$out/cache/zig-local XDG_CACHE_HOME=$out/cache
 
 flags=(-C target-feature=+crt-static -C relocation-model=static -C link-self-contained=no)
+# A panic aborts: nobody reads unwinding tables.
+flags+=(-C force-unwind-tables=no)
 # No path of the building machine in the programs.
 flags+=(--remap-path-prefix "$PWD=natf" --remap-path-prefix "${CARGO_HOME:-$HOME/.cargo}/registry/src=crates"
 	--remap-path-prefix "$($RUSTC --print sysroot)/lib/rustlib/src=rust" --remap-path-prefix /usr/src=rust)
 read -ra own <<<"$(rust_flags "$arch")"
 flags+=("${own[@]}")
+# PANIC=abort keeps panics' messages, for 10 % more flash.
+[[ ${PANIC:-} == abort ]] || flags+=(-Z unstable-options -C panic=immediate-abort)
 printf -v CARGO_ENCODED_RUSTFLAGS '%s\x1f' "${flags[@]}"
 export CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS%$'\x1f'}
 
@@ -41,4 +45,5 @@ mkdir -p "$out/$arch"
 for package in "${packages[@]}"; do
 	install -m 755 "$CARGO_TARGET_DIR/$target/flash/$package" "$out/$arch/$package"
 done
+openwrt/build/shrink.py "${packages[@]/#/$out/$arch/}"
 (cd "$out/$arch" && stat -c '%n %s' "${packages[@]}")

@@ -11,7 +11,7 @@ packages=()
 compgen -G "/usr/lib/python3*/ensurepip" >/dev/null || packages+=(python3-venv)
 command -v qemu-mipsel-static >/dev/null || packages+=(qemu-user-static)
 command -v signify-openbsd >/dev/null || packages+=(signify-openbsd)
-command -v file >/dev/null || packages+=(file)
+command -v zopfli >/dev/null || packages+=(zopfli)
 ((${#packages[@]} == 0)) || tests/install-tools.sh --packages "${packages[@]}"
 
 # The versions belong to the result: other ones may give other bytes.

@@ -10,8 +10,8 @@ cd "$(dirname "$0")/../.."
 arches=("$@")
 ((${#arches[@]})) || read -ra arches <<<"$ARCHES"
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-# A panic aborts, as in the packages, and tests run inside one process.
-export RUSTC_BOOTSTRAP=1
+# Messages of panics are kept: a test has to say what failed. Tests run inside one process, for there is nothing to catch.
+export RUSTC_BOOTSTRAP=1 PANIC=abort
 
 for arch in "${arches[@]}"; do
 	target=$(rust_target "$arch")
