@@ -19,7 +19,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -69,38 +69,56 @@ fn wait(source: &dyn Source, signal: &Signal) -> Result<Vec<bool>, Error> {
         descriptors.iter().map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN)).collect();
     polled.push(PollFd::new(&signal.descriptor, PollFlags::IN));
     let left = source.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = if signal.announce_sleep() { left } else { Some(Duration::ZERO) };
     // A timeout that does not fit is for ever.
     let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-    match poll(&mut polled, timeout.as_ref()) {
+    let polled_to = poll(&mut polled, timeout.as_ref());
+    signal.end_sleep();
+    match polled_to {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(Error::Wait(error.into())),
     }
-    let ready = polled.iter().map(|descriptor| !descriptor.revents().is_empty());
-    Ok(ready.take(descriptors.len()).collect())
+    let mut ready: Vec<bool> = polled.iter().map(|descriptor| !descriptor.revents().is_empty()).collect();
+    if ready.pop() == Some(true) {
+        signal.empty();
+    }
+    Ok(ready)
 }
 
-/// Says that the future wants to be polled.
+/// Says that the future wants to be polled. The descriptor is written only while the loop sleeps: most wakes come from
+/// the loop's own turns.
 #[derive(Debug)]
 struct Signal {
     wanted: AtomicBool,
+    sleeping: AtomicBool,
     descriptor: OwnedFd,
 }
 
 impl Signal {
     fn new() -> Result<Self, Error> {
-        let descriptor = eventfd(1, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+        let descriptor = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
         let descriptor = descriptor.map_err(|error| Error::Wait(error.into()))?;
-        Ok(Self { wanted: AtomicBool::new(true), descriptor })
+        Ok(Self { wanted: AtomicBool::new(true), sleeping: AtomicBool::new(false), descriptor })
+    }
+
+    /// From here on wakes write to the descriptor; false where one has come already, which did not.
+    fn announce_sleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        !self.wanted.load(Ordering::SeqCst)
+    }
+
+    fn end_sleep(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
     }
 
     /// Whether somebody woke since the last call.
     fn take(&self) -> bool {
-        if !self.wanted.load(Ordering::Acquire) {
-            return false;
-        }
-        // Emptied first: who wakes from here on is heard the next time.
+        self.wanted.swap(false, Ordering::SeqCst)
+    }
+
+    /// Empties the descriptor after it was seen readable.
+    fn empty(&self) {
         let _emptied = rustix::io::read(&self.descriptor, &mut [0; 8]);
-        self.wanted.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -110,7 +128,7 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.wanted.swap(true, Ordering::AcqRel) {
+        if !self.wanted.swap(true, Ordering::SeqCst) && self.sleeping.load(Ordering::SeqCst) {
             // It cannot be full: it counts to 2^64 and is written once per turn.
             let _written = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
         }
@@ -123,7 +141,6 @@ mod tests {
         cell::{Cell, RefCell},
         io::Write as _,
         os::{fd::AsFd as _, unix::net::UnixStream},
-        time::Duration,
     };
 
     use super::*;
@@ -166,6 +183,31 @@ mod tests {
         let result = drive::<_, Error>(future, |wait| wait(&*source.borrow()), turn).unwrap();
         assert_eq!((result, readable.get(), due.get()), (7, 1, 1));
         assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn wakes_of_another_thread_are_heard_whenever_they_come() {
+        let source = Pipe(UnixStream::pair().unwrap().0, Instant::now() + Duration::from_secs(60));
+        let (sender, receiver) = smol::channel::bounded(1);
+        let writer = std::thread::spawn(move || {
+            for number in 0..2000_u32 {
+                sender.send_blocking(number).unwrap();
+                if number % 7 == 0 {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+        });
+        let future = async {
+            let mut heard = 0;
+            while receiver.recv().await.is_ok() {
+                heard += 1;
+            }
+            heard
+        };
+        let start = Instant::now();
+        assert_eq!(drive::<_, Error>(future, |wait| wait(&source), |_| Ok(())).unwrap(), 2000);
+        assert!(start.elapsed() < Duration::from_secs(20));
+        writer.join().unwrap();
     }
 
     #[test]
