@@ -112,5 +112,9 @@ config tsn-dnsd <<-'UCI'
 		option upstrem '192.0.2.53'
 UCI
 check "a wrong configuration is named" prints "upstrem" service tsn-dnsd start
+check "the last good one counts" prints '^server=/home.example.net/' snippet tsn-dnsd
+service tsn-dnsd stop
+rm -r "$root/etc/tsn-dnsd/good"
+check "without one nothing starts" prints "upstrem" service tsn-dnsd start
 check "and dnsmasq is told nothing" test -z "$(snippet tsn-dnsd)"
 kill "$(<"$root/tmp/dnsmasq.pid")"

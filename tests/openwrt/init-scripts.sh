@@ -25,9 +25,9 @@ check "the packed configuration is good" in_root natf-routerd check
 check "the packed configuration of tsn-dnsd is good" in_root tsn-dnsd check
 service natf start
 check "natf-routerd answers" eventually 10 answers
-for parameter in 'param command /usr/sbin/natf-routerd --leases /tmp/dhcp.leases' 'param user natf' 'param group natf' \
+for parameter in 'param command /usr/sbin/natf-routerd -c /etc/config/natf --state-dir /etc/natf/state --leases /tmp/dhcp.leases' 'param user natf' 'param group natf' \
 	'param capabilities /etc/capabilities/natf.json' 'param no_new_privs 1' 'param stdout 1' 'param stderr 1' \
-	'param respawn 10 1 5' 'jail natf log procfs ronly' 'mount_rw /etc/natf /var/run/natf'; do
+	'param respawn 10 1 5' 'jail natf log procfs ronly' 'mount_rw /etc/natf/state /var/run/natf'; do
 	check "procd is asked: $parameter" asked natf "$parameter"
 done
 check "it is told of changed configurations" asked natf 'reload_trigger natf dhcp'
@@ -69,12 +69,24 @@ check "the daemon runs on" test "$before" = "$(pid_of natf)"
 check "with what it had" prints '^alice .*allow' in_root natf-routerd hosts
 check "the log names file, option and value" logged "/etc/config/natf.*access.*alow"
 check "and so does 'service natf status'" prints "access.*alow" service natf status
-check "which says what that means" prints 'the former one' service natf status
+check "which says what that means" prints 'has the last good one' service natf status
 check "and ends with an error" not service natf status
 service natf stop
-check "with a wrong configuration nothing starts" not runs natf
-check "and the script says why" prints "access.*alow" service natf start
+check "it stops" not runs natf
+check "with a wrong configuration it starts with the last good one, as after a boot" prints "access.*alow" service natf start
+check "and answers" eventually 10 answers
+check "with what it had" prints '^alice .*allow' in_root natf-routerd hosts
+check "the log says so" logged 'started with the last good one'
+config natf <<<"${good/192.168.1.10/192.168.1.13}"
+check "mended, a reload takes the new one" service natf reload
+new_alice() { in_root natf-routerd hosts | grep -q '^alice .*192.168.1.13'; }
+check "in a new process" eventually 10 new_alice
+service natf stop
+mv "$root/etc/natf/good" "$root/etc/natf/away"
+config natf <<<"${good/allow/alow}"
+check "with neither a good one nor a last good one nothing starts" prints "access.*alow" service natf start
 check "nothing runs" not runs natf
+mv "$root/etc/natf/away" "$root/etc/natf/good"
 config natf <<<"$good"
 check "mended, a reload starts it" service natf reload
 check "and it answers" eventually 10 answers
@@ -124,7 +136,7 @@ check "with the same table" test "$(own_table)" = "$before_reload"
 check "and answers" answers
 printf "config dnsmasq 'cfg01411c'\n\toption leasefile '/tmp/other.leases'\n" >"$S/dhcp"
 service natf reload
-check "another place of the leases is taken over" asked natf 'param command /usr/sbin/natf-routerd --leases /tmp/other.leases'
+check "another place of the leases is taken over" asked natf 'param command /usr/sbin/natf-routerd -c /etc/config/natf --state-dir /etc/natf/state --leases /tmp/other.leases'
 printf "config dnsmasq 'cfg01411c'\n" >"$S/dhcp"
 service natf reload
 eventually 10 answers
@@ -151,7 +163,6 @@ mkdir "$root/tmp/kept"
 cp -a "$root/etc/natf/." "$root/tmp/kept/"
 mount -t tmpfs -o size=64k,mode=755 tmpfs "$root/etc/natf"
 cp -a "$root/tmp/kept/." "$root/etc/natf/"
-chown --reference="$root/tmp/kept/keys" "$root/etc/natf"
 dd if=/dev/zero of="$root/etc/natf/full" bs=4k status=none 2>/dev/null || true
 check "with a full flash it starts" service natf start
 check "and answers" eventually 10 answers
@@ -199,16 +210,13 @@ check "nor takes natf's socket away" not as_dnsd rm /var/run/natf/routerd.sock
 check "natf's user reads none of its keys" not in_root setpriv --reuid natf --regid natf --clear-groups cat /etc/tsn-dnsd/keys
 service tsn-dnsd stop
 
-# --- a link where a file should be --------------------------------------------------------------------------------
+# --- what the daemons' users can do to root -----------------------------------------------------------------------
+as_natf() { in_root setpriv --reuid natf --regid natf --clear-groups "$@"; }
+check "natf's user puts nothing in the keys' place" not as_natf mv /etc/natf/keys /etc/natf/state/keys
+check "nor in that of the last good configuration" not as_natf mv /etc/natf/good /etc/natf/state/good
+check "nor does tsn-dnsd's" not as_dnsd mv /etc/tsn-dnsd/keys /etc/tsn-dnsd/state/keys
+check "what natf's user writes is its state" as_natf touch /etc/natf/state/own
 service natf stop
-mv "$root/etc/natf/keys" "$root/etc/natf/keys.good"
-install -m 600 /dev/null "$root/etc/secret"
-ln -s /etc/secret "$root/etc/natf/keys"
-config natf <<<"${good%%config peer*}"
-check "with a link in the keys' place it starts" service natf start
-check "and what the link leads to is not given away" mode_and_owner /etc/secret '600 root'
-service natf stop
-mv "$root/etc/natf/keys.good" "$root/etc/natf/keys"
 
 # --- uci-defaults -------------------------------------------------------------------------------------------------
 cp "$repository/openwrt/natf/files/etc/config/natf" "$S/natf"

@@ -7,7 +7,7 @@ append() {
 
 config_load() {
 	CONFIG_SECTIONS=
-	eval "$(awk -f /lib/uci.awk "/etc/config/$1" 2>/dev/null)"
+	eval "$(awk -f /lib/uci.awk "${UCI_CONFIG_DIR:-/etc/config}/$1" 2>/dev/null)"
 }
 
 # config_get VARIABLE SECTION OPTION [DEFAULT]
