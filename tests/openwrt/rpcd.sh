@@ -74,6 +74,7 @@ long=$(printf '{"name": "%05000d"}' 0)
 check "long arguments are refused" gives why .error "$long"
 check "deep ones too" gives why .error "$(printf '[%.0s' {1..3000})"
 check "a method of another name is refused" gives '../status' .error
+check "nor is an option a method" gives --version .error
 check "a method cannot bring in a command" gives why .error '{"name": "alice", "command": "reload"}'
 printf 'config host x\n\toption ip nonsense\n' >>"$root/etc/config/natf"
 check "a wrong configuration is told line by line" gives check '(.good | not) and (.errors[0] | test("nonsense"))'
