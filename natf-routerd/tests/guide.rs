@@ -438,6 +438,22 @@ fn t8_flows_that_conntrack_knows_spend_no_turn() {
 }
 
 #[test]
+fn t8_a_flow_that_fitted_no_row_is_looked_at_again_when_a_new_one_comes() {
+    let mut home = Home::new();
+    home.announce("alice.home.example.net", 1);
+    // Alice allows no such port, so the flow is the router's.
+    home.connect(1, Transport::Udp, 40_000, 9999);
+    let early = FirstFlow {
+        transport: Transport::Udp,
+        source: from(40_000),
+        destination: SocketAddrV4::new(G2, 9999),
+    };
+    let passed = home.world.passing.contains(&early);
+    home.announce("bob.home.example.net", 2);
+    assert_eq!((passed, home.world.passing.contains(&early)), (true, false));
+}
+
+#[test]
 fn t9_flows_of_one_address_are_told_apart_by_the_order_of_the_notifications() {
     let mut home = Home::new();
     home.announce("bob.home.example.net", 1);

@@ -108,7 +108,13 @@ impl Router {
         let host = self.names.number(&host).ok_or(Reason::TableFull)?;
         let (row, seconds) = (RowKey { source, peer, host }, self.seconds(now.instant));
         let lifetime = whole_seconds(self.limits.guide_lifetime);
+        let is_new = self.guide.table.find(row).is_none_or(|row| row.expires <= seconds);
         self.guide.table.note(seconds, row, notification.id, lifetime, self.limits.max_guide)?;
+        if is_new {
+            // What no row fitted may fit this one.
+            let flows = self.guide.passing.forget(seconds, source);
+            self.outputs.extend(flows.into_iter().map(Output::Unpass));
+        }
         Ok(row)
     }
 

@@ -194,6 +194,8 @@ pub enum Output {
     Look(FirstFlow),
     /// Packets of this UDP flow need not be caught any more, from the moment on at which none of them waits.
     Pass(FirstFlow),
+    /// They are caught again.
+    Unpass(FirstFlow),
     /// Store that counters up to this one are used.
     Reserve {
         /// Whose.

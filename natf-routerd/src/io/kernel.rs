@@ -195,6 +195,7 @@ impl Kernel {
             | Output::Await { .. }
             | Output::Unawait(_)
             | Output::Uncatch(_)
+            | Output::Unpass(_)
             | Output::Look(_)
             | Output::Check { .. } => {}
         }
@@ -225,6 +226,11 @@ impl Kernel {
             Output::Uncatch(source) => {
                 // It may have timed out meanwhile.
                 let _gone = self.elements.delete(GUIDE, &[Concat::new().address(source)]);
+            }
+            Output::Unpass(flow) => {
+                self.passes.retain(|passing| *passing != flow);
+                // It may have timed out meanwhile, or waited in line only.
+                let _gone = self.elements.delete(PASSING_SET, &[passing_key(&flow)]);
             }
             Output::Look(flow) => {
                 let known = self.knows(&flow)?;

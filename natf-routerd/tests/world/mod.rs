@@ -214,6 +214,9 @@ impl World {
                 Output::Pass(flow) => {
                     self.passing.insert(flow);
                 }
+                Output::Unpass(flow) => {
+                    self.passing.remove(&flow);
+                }
                 Output::Reserve { .. } => {}
             }
         }
