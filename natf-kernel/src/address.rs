@@ -300,7 +300,7 @@ fn is_own_route(payload: &[u8]) -> bool {
 
 /// What a request says about a route: struct rtmsg and its attributes.
 ///
-/// Written by hand: `netlink-packet-route` can do far more, which costs flash (docs/adr/0005-footprint.md).
+/// Written by hand: `netlink-packet-route` can do far more, which costs flash (docs/adr/0006-footprint.md).
 struct RouteRequest {
     network: Network,
     table: u8,

@@ -2,7 +2,7 @@
 # Builds the daemons for one OpenWrt architecture: static musl programs, as small as they get, in target/openwrt/ARCH.
 #   cross.sh ARCH [PACKAGE...]      mips_24kc mipsel_24kc arm_cortex-a7 aarch64_cortex-a53 x86_64; all daemons
 #   cross.sh ARCH --cargo ARG...    runs cargo for that architecture with other arguments (test --no-run, tree, ...)
-# Why these flags: docs/adr/0005-footprint.md. The result depends on the sources and the tools' versions alone.
+# Why these flags: docs/adr/0006-footprint.md. The result depends on the sources and the tools' versions alone.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=openwrt/build/arch.sh
@@ -40,9 +40,10 @@ fi
 
 packages=("$@")
 ((${#packages[@]})) || read -ra packages <<<"$DAEMONS"
-nice cargo-zigbuild zigbuild --profile flash --locked "${std[@]}" "${packages[@]/#/--package=}"
 mkdir -p "$out/$arch"
 for package in "${packages[@]}"; do
+	nice cargo-zigbuild rustc --profile flash --locked "${std[@]}" -p "$package" --bin "$package" -- \
+		-C link-arg=-Wl,-T,"$PWD/openwrt/build/order.ld"
 	install -m 755 "$CARGO_TARGET_DIR/$target/flash/$package" "$out/$arch/$package"
 done
 openwrt/build/shrink.py "${packages[@]/#/$out/$arch/}"
