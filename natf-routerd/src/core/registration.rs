@@ -157,6 +157,17 @@ impl Registrations {
         self.pending.insert(exchange, Pending { until, changes });
     }
 
+    /// What was read of this TCP connection is worth nothing.
+    pub fn forget(&mut self, client: SocketAddrV4, server: Ipv4Addr, counters: &mut Counters) {
+        self.pending.retain(|exchange, _| {
+            let concerns = exchange.tcp && exchange.client == client && exchange.server == server;
+            if concerns {
+                counters.count(Counter::RegistrationsIgnored);
+            }
+            !concerns
+        });
+    }
+
     /// The server's answer: only its consent makes the changes count.
     pub fn handle_answer(
         &mut self,

@@ -67,7 +67,11 @@ impl Router {
             SeenData::Segment(segment) => {
                 let mut messages = Vec::new();
                 let connection = (client, server);
-                self.connections.take(connection, upward, segment, |bytes| messages.push(bytes.to_vec()));
+                let consistent =
+                    self.connections.take(connection, upward, segment, |bytes| messages.push(bytes.to_vec()));
+                if !consistent {
+                    self.registrations.forget(client, server, &mut self.counters);
+                }
                 for bytes in messages {
                     self.handle_dns(now, upward, &bytes, exchange);
                 }

@@ -1,7 +1,8 @@
 //! Dynamic updates over TCP (RFC 7766): messages behind lengths, put together from the segments that pass.
 //!
 //! Only what comes in its order is read; after a gap the rest of that direction is left alone, and the name is learned
-//! at the host's next registration. No byte is kept longer than its message needs.
+//! at the host's next registration. So it is where bytes come again as others: what the server got is not known then,
+//! because a segment may be sent so that it passes here and does not arrive there.
 
 use std::{collections::BTreeMap, net::Ipv4Addr, net::SocketAddrV4};
 
@@ -32,29 +33,51 @@ struct Direction {
     /// The sequence number that comes next; `None`: not seen from its start, or a gap.
     next: Option<u32>,
     buffer: Vec<u8>,
+    /// The last bytes before `next`, to compare repetitions with.
+    recent: Vec<u8>,
 }
 
 impl Direction {
-    fn take(&mut self, segment: Segment<'_>, mut each: impl FnMut(&[u8])) {
+    /// False where bytes came again as others.
+    fn take(&mut self, segment: Segment<'_>, mut each: impl FnMut(&[u8])) -> bool {
         if segment.syn {
-            *self = Self { next: Some(segment.sequence.wrapping_add(1)), buffer: Vec::new() };
+            *self = Self { next: Some(segment.sequence.wrapping_add(1)), ..Self::default() };
         }
-        let Some(next) = self.next.filter(|_| !segment.payload.is_empty()) else { return };
+        let Some(next) = self.next.filter(|_| !segment.payload.is_empty()) else { return true };
         let start = if segment.syn { next } else { segment.sequence };
         // Sequence numbers go round (RFC 9293, 3.4): what is "behind" is within half of their range.
         let behind = next.wrapping_sub(start);
         let seen = if behind < u32::MAX / 2 { usize::try_from(behind).unwrap_or(usize::MAX) } else { 0 };
-        let new = segment.payload.get(seen..).unwrap_or_default();
+        let (again, new) = segment.payload.split_at_checked(seen).unwrap_or((segment.payload, &[]));
+        if !self.has_seen(again, seen) {
+            *self = Self::default();
+            return false;
+        }
         if behind >= u32::MAX / 2 || self.buffer.len() + new.len() > MAX_MESSAGE + LENGTH {
             *self = Self::default();
-            return;
+            return true;
         }
         self.next = Some(next.wrapping_add(u32::try_from(new.len()).unwrap_or(0)));
+        self.remember(new);
         self.buffer.extend_from_slice(new);
         while let Some((message, rest)) = split(&self.buffer) {
             each(message);
             self.buffer = rest.to_vec();
         }
+        true
+    }
+
+    /// Whether these bytes, which begin `back` before the next one, are those that were there.
+    fn has_seen(&self, again: &[u8], back: usize) -> bool {
+        let start = self.recent.len().checked_sub(back);
+        let there = start.and_then(|start| self.recent.get(start..)?.get(..again.len()));
+        again.is_empty() || there == Some(again)
+    }
+
+    fn remember(&mut self, new: &[u8]) {
+        self.recent.extend_from_slice(new);
+        let too_many = self.recent.len().saturating_sub(MAX_MESSAGE + LENGTH);
+        self.recent.drain(..too_many);
     }
 }
 
@@ -72,19 +95,24 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Takes a segment, `upward` to the server or back, and hands the messages that it completes to `each`.
+    /// Takes a segment, `upward` to the server or back, and hands the messages that it completes to `each`. False where
+    /// bytes came again as others: what was read of this connection is worth nothing.
     pub fn take(
         &mut self,
         connection: Connection,
         upward: bool,
         segment: Segment<'_>,
         each: impl FnMut(&[u8]),
-    ) {
+    ) -> bool {
         if segment.syn && upward {
             self.open(connection);
         }
-        let Some((_, up, down)) = self.connections.get_mut(&connection) else { return };
-        if upward { up } else { down }.take(segment, each);
+        let Some((_, up, down)) = self.connections.get_mut(&connection) else { return true };
+        let consistent = if upward { up } else { down }.take(segment, each);
+        if !consistent {
+            self.connections.remove(&connection);
+        }
+        consistent
     }
 
     fn open(&mut self, connection: Connection) {
@@ -134,6 +162,35 @@ mod tests {
             (false, 3, b"c\0\x01d\0"),
         ];
         assert_eq!(send(&segments), [b"abc".to_vec(), b"d".to_vec()]);
+    }
+
+    #[test]
+    fn bytes_that_come_again_as_others_end_the_reading() {
+        let mut connections = Connections::default();
+        let mut take = |syn, sequence, payload: &[u8]| {
+            let mut messages = 0;
+            let segment = Segment { syn, sequence, payload };
+            (connections.take(connection(1), true, segment, |_| messages += 1), messages)
+        };
+        assert_eq!(take(true, 0, b""), (true, 0));
+        assert_eq!(take(false, 1, b"\0\x03ab"), (true, 0));
+        assert_eq!(take(false, 3, b"ab"), (true, 0), "a repetition");
+        assert_eq!(take(false, 3, b"abc"), (true, 1));
+        assert_eq!(take(false, 3, b"axc\0\x01d"), (false, 0), "other bytes than before");
+        assert_eq!(take(false, 6, b"\0\x01d"), (true, 0), "it is no longer read");
+    }
+
+    #[test]
+    fn a_repetition_from_before_what_is_remembered_is_not_believed() {
+        let mut direction = Direction::default();
+        let segment = |syn, sequence, payload| Segment { syn, sequence, payload };
+        direction.take(segment(true, 0, &[]), |_| {});
+        let message = [&[0x0f, 0xfe][..], &[7; 0x0ffe]].concat();
+        for number in 0..3_u32 {
+            let sequence = 1 + number * u32::try_from(message.len()).unwrap();
+            assert!(direction.take(segment(false, sequence, &message), |_| {}));
+        }
+        assert!(!direction.take(segment(false, 1, &message), |_| {}));
     }
 
     #[test]
