@@ -5,7 +5,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
 .PHONY: help build tools demo test test-units test-netns test-openwrt test-arch test-packages bench-natf bench-dns fuzz
-.PHONY: cross ipk opkg-feed deb sizes clean
+.PHONY: cross ipk opkg-feed deb sizes test-boards clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -36,6 +36,10 @@ test-netns: build ## only the scenarios in tests/netns (root)
 
 test-arch: ## unit tests of wire formats and configuration on each OpenWrt architecture (qemu-user); ARCHES="..."
 	openwrt/build/test-arch.sh $(ARCHES)
+
+test-boards: build ## NAT-f and TSN through an emulated MIPS router (root; downloads Debian's mipsel kernel)
+	openwrt/build/cross.sh mipsel_24kc
+	tests/boards/mipsel.sh target/openwrt/mipsel_24kc $(or $(CARGO_TARGET_DIR),target)/release
 
 test-packages: ## .ipk, feed and .deb: same bytes twice, right content, installable
 	openwrt/build/test.sh

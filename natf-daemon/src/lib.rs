@@ -8,7 +8,9 @@
 
 // On these rustix hands musl a 64-bit timespec for the libc crate's 32-bit one, and no timer ever fires: patches/README.md.
 #[cfg(all(target_env = "musl", any(target_arch = "mips", target_arch = "powerpc"), not(fix_y2038)))]
-compile_error!("32-bit MIPS and PowerPC with musl need RUSTFLAGS=\"--cfg fix_y2038\", else no timer ever fires");
+compile_error!(
+    "32-bit MIPS and PowerPC with musl need RUSTFLAGS=\"--cfg fix_y2038\", else no timer ever fires"
+);
 
 pub mod control;
 pub mod drive;
