@@ -21,7 +21,8 @@ if [[ -z ${NATF_OPENWRT_TEST:-} ]]; then
 fi
 
 root=$NATF_OPENWRT_TEST/root
-checks=0 failures=0
+# shellcheck source=tests/checks.sh
+. "$tests/checks.sh"
 
 # package_up PACKAGE...: an "OpenWrt" with these packages freshly installed, nothing started.
 package_up() {
@@ -109,25 +110,6 @@ config() {
 	mv "$new" "$root/etc/config/$1"
 }
 
-# check SENTENCE COMMAND...
-check() {
-	local sentence=$1 output
-	shift
-	checks=$((checks + 1))
-	if output=$("$@" 2>&1); then
-		echo "ok      $sentence"
-	else
-		failures=$((failures + 1))
-		echo "not ok  $sentence"
-		printf '        command: %s\n' "$*"
-		if [[ -n $output ]]; then printf '%s\n' "$output" | tail -n 15 | sed 's/^/        | /'; fi
-	fi
-}
-
-not() {
-	! "$@"
-}
-
 # prints REGEX COMMAND...: its output has a match, whatever its exit status.
 prints() {
 	local regex=$1 output
@@ -137,15 +119,6 @@ prints() {
 		printf 'no match for %s in:\n%s\n' "$regex" "$output"
 		return 1
 	}
-}
-
-eventually() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		((SECONDS < end)) || return 1
-		sleep 0.1
-	done
 }
 
 pid_of() {
