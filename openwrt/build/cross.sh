@@ -41,9 +41,12 @@ fi
 packages=("$@")
 ((${#packages[@]})) || read -ra packages <<<"$DAEMONS"
 mkdir -p "$out/$arch"
+# cargo sees only the name of a linker script: another content, another name.
+order=$out/order-$(sha256sum openwrt/build/order.ld | cut -c1-12).ld
+cp openwrt/build/order.ld "$order"
 for package in "${packages[@]}"; do
 	nice cargo-zigbuild rustc --profile flash --locked "${std[@]}" -p "$package" --bin "$package" -- \
-		-C link-arg=-Wl,-T,"$PWD/openwrt/build/order.ld"
+		-C link-arg=-Wl,-T,"$order"
 	install -m 755 "$CARGO_TARGET_DIR/$target/flash/$package" "$out/$arch/$package"
 done
 openwrt/build/shrink.py "${packages[@]/#/$out/$arch/}"
