@@ -3,6 +3,7 @@
 //! ```text
 //!   drive    one thread: poll(2) for the descriptors that every microsecond counts on, futures for all else
 //!   control  status, mappings, reload … : a line of JSON over a socket that only the daemon's user may open
+//!   table    rows of JSON for people
 //!   random   the operating system's random numbers for nonces, keys and ids
 //! ```
 
@@ -16,5 +17,6 @@ pub mod control;
 pub mod drive;
 pub mod error;
 pub mod random;
+pub mod table;
 
 pub use error::Error;

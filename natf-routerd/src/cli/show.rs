@@ -33,26 +33,8 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// Prints rows under their heads, each column as wide as its widest cell.
 fn table(rows: Option<&Value>, columns: &[&str], none: &str) {
-    let rows = rows.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if rows.is_empty() {
-        return println!("{none}");
-    }
-    let cells = rows
-        .iter()
-        .map(|row| columns.iter().map(|column| cell(row.get(*column).unwrap_or(&Value::Null))).collect());
-    let lines: Vec<Vec<String>> =
-        std::iter::once(columns.iter().map(|column| column.to_uppercase()).collect()).chain(cells).collect();
-    let width = |at: usize| {
-        lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..columns.len()).map(width).collect();
-    for line in &lines {
-        let padded: Vec<_> =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
-    }
+    natf_daemon::table::print(rows, columns, none, cell);
 }
 
 /// `status`
