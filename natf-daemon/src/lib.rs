@@ -4,6 +4,7 @@
 //!   drive    one thread: poll(2) for the descriptors that every microsecond counts on, futures for all else
 //!   control  status, mappings, reload … : a line of JSON over a socket that only the daemon's user may open
 //!   table    rows of JSON for people
+//!   counters what happened, by name
 //!   random   the operating system's random numbers for nonces, keys and ids
 //! ```
 
@@ -14,6 +15,7 @@ compile_error!(
 );
 
 pub mod control;
+mod counters;
 pub mod drive;
 pub mod error;
 pub mod random;

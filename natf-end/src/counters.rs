@@ -1,23 +1,6 @@
 //! Named counters: nothing is dropped, refused or given up without one of them rising (N15).
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// How often each thing happened since the start.
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)+
-        }
-
-        impl Counters {
-            /// Name and value, in alphabetical order of the groups below.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-                [$((stringify!($name), self.$name)),+].into_iter()
-            }
-        }
-    };
-}
-
-counters! {
+natf_daemon::counters! {
     /// An answer was not sealed with the home's key, or was changed on its way.
     answer_forged,
     /// An answer is no well-formed message.

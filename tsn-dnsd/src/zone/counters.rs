@@ -1,23 +1,6 @@
 //! Named counters of updates: none is refused without one of them rising.
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// How often each thing happened since the start.
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)+
-        }
-
-        impl Counters {
-            /// Name and value.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-                [$((stringify!($name), self.$name)),+].into_iter()
-            }
-        }
-    };
-}
-
-counters! {
+natf_daemon::counters! {
     /// Updates that changed a zone and were saved (RFC 2136, 3.4).
     updates,
     /// Updates that left everything as it was.
