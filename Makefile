@@ -32,6 +32,7 @@ test-openwrt: build ## init scripts, dnsmasq and ubus of the OpenWrt packages, w
 	tests/openwrt/rpcd.sh
 
 test-netns: build ## only the scenarios in tests/netns (root)
+	$(CARGO) build --release --locked -p natf-bench
 	tests/run-netns.sh
 
 test-arch: ## unit tests of wire formats and configuration on each OpenWrt architecture (qemu-user); ARCHES="..."
