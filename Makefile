@@ -30,6 +30,7 @@ test-openwrt: build ## init scripts, dnsmasq and ubus of the OpenWrt packages, w
 	tests/openwrt/natf-endd.sh
 	tests/openwrt/dnsmasq.sh
 	tests/openwrt/rpcd.sh
+	tests/openwrt/pipes.sh
 
 test-netns: build ## only the scenarios in tests/netns (root)
 	$(CARGO) build --release --locked -p natf-bench

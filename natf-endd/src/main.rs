@@ -39,6 +39,9 @@ fn main() -> ExitCode {
 fn run() -> Result<ExitCode, error::Error> {
     let arguments = cli::parse(std::env::args_os())?;
     let places = arguments.places;
+    if !matches!(arguments.command, Command::Run) {
+        natf_kernel::process::end_with_reader();
+    }
     match arguments.command {
         Command::Run => daemon::run(places),
         Command::Help => print(cli::HELP),

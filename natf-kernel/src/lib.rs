@@ -29,6 +29,8 @@ pub mod conntrack;
 pub mod elements;
 pub mod ruleset;
 
+pub mod process;
+
 pub mod address;
 pub mod table_watch;
 pub mod timeouts;

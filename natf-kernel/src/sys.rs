@@ -52,6 +52,12 @@ pub(crate) fn bind_netlink(fd: BorrowedFd<'_>, groups: u32) -> io::Result<()> {
     check(unsafe { libc::bind(fd.as_raw_fd(), pointer, length_of::<libc::sockaddr_nl>()) }).map(drop)
 }
 
+/// Gives SIGPIPE back its default action, which ends the process.
+pub(crate) fn end_on_broken_pipe() {
+    // SAFETY: no handler is installed, so nothing of this program runs when the signal comes.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Sets a socket option that is an integer.
 pub(crate) fn set_option(
     fd: BorrowedFd<'_>,

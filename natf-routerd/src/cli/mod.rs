@@ -59,6 +59,8 @@ options:
   -h, --help
 ";
 
+const VERSION: &str = concat!("natf-routerd ", env!("CARGO_PKG_VERSION"), "\n");
+
 /// The words of a call.
 #[derive(Debug, Clone)]
 struct Call {
@@ -72,6 +74,14 @@ struct Call {
     hosts: Vec<String>,
     domain: Option<String>,
     words: Vec<String>,
+    /// To be printed instead of doing anything.
+    text: Option<&'static str>,
+}
+
+impl Call {
+    fn is_daemon(&self) -> bool {
+        self.words.is_empty() && self.text.is_none() && !self.print_ruleset
+    }
 }
 
 /// Does what the command line says.
@@ -79,7 +89,14 @@ struct Call {
 /// # Errors
 /// What went wrong, in words for the user.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Error> {
-    let Some(call) = parse(arguments)? else { return Ok(ExitCode::SUCCESS) };
+    let call = parse(arguments)?;
+    if !call.is_daemon() {
+        natf_kernel::process::end_with_reader();
+    }
+    if let Some(text) = call.text {
+        print!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
     if call.print_ruleset {
         let settings = Settings::load(&call.paths.config, &call.paths.keys)?;
         print!("{}", ruleset::render(&settings.rules()));
@@ -111,7 +128,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Er
     }
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, Error> {
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Call, Error> {
     let mut call = Call {
         paths: Paths {
             config: "/etc/config/natf".into(),
@@ -129,6 +146,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
         hosts: Vec::new(),
         domain: None,
         words: Vec::new(),
+        text: None,
     };
     let mut parser = lexopt::Parser::from_iter(arguments);
     while let Some(argument) = parser.next()? {
@@ -146,19 +164,13 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
             Long("role") => call.role = Some(parser.value()?.string()?),
             Long("host") => call.hosts.push(parser.value()?.string()?),
             Long("domain") => call.domain = Some(parser.value()?.string()?),
-            Short('V') | Long("version") => {
-                println!("natf-routerd {}", env!("CARGO_PKG_VERSION"));
-                return Ok(None);
-            }
-            Short('h') | Long("help") => {
-                print!("{HELP}");
-                return Ok(None);
-            }
+            Short('V') | Long("version") => call.text = Some(VERSION),
+            Short('h') | Long("help") => call.text = Some(HELP),
             Value(word) => call.words.push(word.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Some(call))
+    Ok(call)
 }
 
 /// Where the configuration is wrong, dnsmasq is told nothing: there is no daemon that could answer.

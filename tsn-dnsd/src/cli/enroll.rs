@@ -69,7 +69,7 @@ mod tests {
             state_dir: directory,
             servers: "/nonexistent".into(),
         };
-        Call { paths, json: false, name: None, words: Vec::new() }
+        Call { paths, json: false, name: None, words: Vec::new(), text: None }
     }
 
     #[test]

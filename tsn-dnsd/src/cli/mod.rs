@@ -45,6 +45,8 @@ options:
   -h, --help
 ";
 
+const VERSION: &str = concat!("tsn-dnsd ", env!("CARGO_PKG_VERSION"), "\n");
+
 /// The words of a call.
 #[derive(Debug)]
 struct Call {
@@ -52,6 +54,14 @@ struct Call {
     json: bool,
     name: Option<String>,
     words: Vec<String>,
+    /// To be printed instead of doing anything.
+    text: Option<&'static str>,
+}
+
+impl Call {
+    fn is_daemon(&self) -> bool {
+        self.words.is_empty() && self.text.is_none()
+    }
 }
 
 /// Does what the command line says.
@@ -59,7 +69,14 @@ struct Call {
 /// # Errors
 /// What went wrong, in words for the user.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Error> {
-    let Some(call) = parse(arguments)? else { return Ok(ExitCode::SUCCESS) };
+    let call = parse(arguments)?;
+    if !call.is_daemon() {
+        natf_kernel::process::end_with_reader();
+    }
+    if let Some(text) = call.text {
+        print!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let words: Vec<_> = call.words.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => daemon::run(call.paths).map(|()| ExitCode::SUCCESS),
@@ -76,7 +93,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Er
     }
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, Error> {
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Call, Error> {
     let mut call = Call {
         paths: Paths {
             config: "/etc/config/tsn-dnsd".into(),
@@ -88,6 +105,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
         json: false,
         name: None,
         words: Vec::new(),
+        text: None,
     };
     let mut parser = lexopt::Parser::from_iter(arguments);
     while let Some(argument) = parser.next()? {
@@ -98,19 +116,13 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Call>, 
             Long("state-dir") => call.paths.state_dir = PathBuf::from(parser.value()?),
             Long("json") => call.json = true,
             Long("name") => call.name = Some(parser.value()?.string()?),
-            Short('V') | Long("version") => {
-                println!("tsn-dnsd {}", env!("CARGO_PKG_VERSION"));
-                return Ok(None);
-            }
-            Short('h') | Long("help") => {
-                print!("{HELP}");
-                return Ok(None);
-            }
+            Short('V') | Long("version") => call.text = Some(VERSION),
+            Short('h') | Long("help") => call.text = Some(HELP),
             Value(word) => call.words.push(word.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Some(call))
+    Ok(call)
 }
 
 /// Where the configuration is wrong, dnsmasq is told nothing.
