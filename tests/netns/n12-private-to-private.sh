@@ -45,14 +45,15 @@ same_port_at_once() {
 		grep -q "server of carol" "$file.3" && grep -q "server of alice" "$file.4"
 }
 
-# Ports that router1 announced, and those under which its flows reach router2.
+# Every port under which a flow of router1 reaches router2 is one that router1 announced. A flow that has ended may be
+# gone at one of them and not yet at the other.
 announced_ports_arrive() {
 	local announced arrived
 	announced=$(field router1 '"\n".join(sorted(flow["outside"].split(":")[1] for flow in end["flows"] if flow["protocol"] == "tcp"))')
 	arrived=$(on router2 conntrack -L -p tcp --orig-src 203.0.113.2 --orig-dst 203.0.114.2 2>/dev/null |
 		sed -n 's/.* sport=\([0-9]*\) .* src=192.*/\1/p' | sort)
 	printf 'announced: %s\narrived: %s\n' "$announced" "$arrived"
-	[[ -n $announced && $announced == "$arrived" ]]
+	[[ -n $arrived ]] && ! grep -vxF -- "$announced" <<<"$arrived"
 }
 
 mapped_ports_in() {
@@ -89,7 +90,7 @@ check "carol reaches alice, the other way round (N12)" prints "server of alice" 
 check "bob reaches dave, who has bob's address" prints "server of dave" web bob dave.home2.example.net
 check "four flows to the same port at once keep apart (N11, N12)" same_port_at_once
 check "the web server of carol saw router1's address" last_visitor carol 203.0.113.2
-check "router2 sees the very ports that router1 announced (N5, N12)" announced_ports_arrive
+check "router2 sees the very ports that router1 announced (N5, N12)" eventually 5 announced_ports_arrive
 check "UDP goes and comes back (N12)" udp_echo alice carol.home2.example.net hello
 check "UDP from the same source port reaches the other side's host, too" udp_echo carol alice.home.example.net hello
 check "mappings take the lower half of the ports, flows of the LAN the upper half" mapped_ports_in router2 16384 24575
