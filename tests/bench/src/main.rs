@@ -1,17 +1,25 @@
-//! `natf-bench`: asks a NAT-f router for mappings as fast as it answers, announces clients to it, opens TCP connections, and says in one
-//! line of JSON how long that took. `natf.py` beside it builds the namespaces and calls this.
+//! `natf-bench`: asks a NAT-f router for mappings as fast as it answers, announces clients to it, keeps thousands of
+//! flows going, opens TCP connections, and says in lines of JSON how long that took. `bench.py` builds the namespaces
+//! and calls this.
 
 mod connect;
+mod crowd;
+mod echo;
 mod notify;
+mod pcp;
 mod requests;
+mod window;
 
-use std::{error::Error, net::SocketAddrV4};
+use std::{error::Error, net::SocketAddrV4, time::Duration};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
 const USAGE: &str = "usage: natf-bench rate|latency ROUTER SOURCE KEY-HEX KEY-ID COUNT FIRST-FLOW
        natf-bench notify ROUTER SOURCE KEY-HEX KEY-ID NAME ORIGIN
-       natf-bench notify-rate ROUTER SOURCE KEY-HEX KEY-ID NAME COUNT
+       natf-bench notify-rate ROUTER SOURCE KEY-HEX KEY-ID NAME COUNT [PER-SECOND]
+       natf-bench crowd ROUTER SOURCES HOSTS PEERS FLOWS KEY-HEX PORT
+       natf-bench pcp ROUTER COUNT STEP SECONDS
+       natf-bench echo PORT
        natf-bench connect ADDRESS:PORT ADDRESS:PORT COUNT
        natf-bench accept ADDRESS:PORT";
 
@@ -25,8 +33,16 @@ fn main() -> Outcome {
             notify::once(&parse([router, source, key, id, "1"])?, name, origin)
         }
         ["notify-rate", router, source, key, id, name, count] => {
-            notify::rate(&parse([router, source, key, id, count])?, name)
+            notify::rate(&parse([router, source, key, id, count])?, name, window::UNPACED)
         }
+        ["notify-rate", router, source, key, id, name, count, pace] => {
+            notify::rate(&parse([router, source, key, id, count])?, name, pace.parse()?)
+        }
+        ["crowd", settings @ ..] => crowd::run(crowd::Settings::parse(settings).ok_or(USAGE)?),
+        ["pcp", router, count, step, seconds] => {
+            pcp::map(router.parse()?, count.parse()?, step.parse()?, Duration::from_secs(seconds.parse()?))
+        }
+        ["echo", port] => echo::echo(port.parse()?),
         ["connect", one, other, count] => {
             connect::compare(one.parse::<SocketAddrV4>()?, other.parse()?, count.parse()?)
         }
@@ -45,4 +61,9 @@ fn parse(words: [&str; 5]) -> Result<requests::Settings, Box<dyn Error>> {
 fn median(samples: &mut [f64]) -> f64 {
     samples.sort_unstable_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// The value below which so many of a hundred sorted samples lie; 0 where there is none.
+fn at_share(sorted: &[f64], hundredth: usize) -> f64 {
+    sorted.get((sorted.len() * hundredth / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Outcome,
-    requests::{Nonces, Settings, WINDOW, per_second},
+    requests::{Nonces, Settings},
+    window::ask_all,
 };
 
 /// As many clients as fit into a guide table of the default size beside others.
@@ -85,46 +86,24 @@ fn told(answer: Option<Option<GuideOutcome>>) -> Value {
     }
 }
 
-/// How many notifications a second are answered, with [`WINDOW`] under way at once.
-pub fn rate(settings: &Settings, name: &str) -> Outcome {
-    let (mut socket, sender) = (EchoSocket::open(MAGIC)?, RawSender::open()?);
+/// How many notifications a second are answered, where at most `pace` are sent.
+pub fn rate(settings: &Settings, name: &str, pace: u32) -> Outcome {
     let name: HostName = name.parse()?;
     let start = settings.first_counter();
     let message = |(at, counter): (u32, u64)| {
         let origin = Some(Ipv4Addr::from(0xc612_0000 + at % CLIENTS));
         let id = u16::try_from(at & 0xffff).unwrap_or(0);
-        seal(settings, counter, &Notification { id, origin, name })
+        (settings.source, seal(settings, counter, &Notification { id, origin, name }))
     };
     let messages: Vec<_> = (0..settings.count).zip(start..).map(message).collect();
-    let (mut sent, mut answered, mut guided) = (0usize, 0usize, 0usize);
-    let mut batch = PacketBatch::new();
     let mut payloads = Vec::new();
-    let start = Instant::now();
-    let mut progress = start;
-    while answered < messages.len() {
-        batch.clear();
-        for message in messages.iter().skip(sent).take(WINDOW.saturating_sub(sent - answered)) {
-            let sequence = u16::try_from(sent % 65_536).unwrap_or(0);
-            batch.push_echo_request(settings.source, settings.router, 7, sequence, message);
-            sent += 1;
-        }
-        sender.send_batch(&batch);
-        while let Some(reply) = socket.recv_from()? {
-            answered += 1;
-            payloads.push(reply.payload.to_vec());
-            progress = Instant::now();
-        }
-        if progress.elapsed() > PATIENCE {
-            break;
-        }
-    }
-    let seconds = progress.duration_since(start).as_secs_f64();
-    for payload in &payloads {
-        guided += usize::from(matches!(open(settings, payload), Some(GuideOutcome::Guided { .. })));
-    }
+    let answered = ask_all(settings.router, &messages, pace, |_, payload| payloads.push(payload.to_vec()))?;
+    let is_guided = |payload: &&Vec<u8>| matches!(open(settings, payload), Some(GuideOutcome::Guided { .. }));
+    let guided = payloads.iter().filter(is_guided).count();
     println!(
         "{}",
-        json!({"sent": sent, "answered": answered, "guided": guided, "notifications_per_s": per_second(answered, seconds)})
+        json!({"sent": messages.len(), "answered": answered.count, "guided": guided,
+            "notifications_per_s": answered.per_second()})
     );
     Ok(())
 }

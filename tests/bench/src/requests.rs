@@ -16,10 +16,11 @@ use natf_proto::{
 };
 use serde_json::json;
 
-use crate::{Outcome, median};
+use crate::{
+    Outcome, at_share, median,
+    window::{UNPACED, ask_all},
+};
 
-/// Requests that are under way at once when the rate is measured.
-pub const WINDOW: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whom to ask, as whom, for how many flows.
@@ -39,14 +40,10 @@ impl Settings {
     /// Reads `ROUTER SOURCE KEY-HEX KEY-ID COUNT FIRST-FLOW`.
     pub fn parse(words: &[&str]) -> Option<Self> {
         let [router, source, key, id, count, first] = words else { return None };
-        let mut bytes = [0; 32];
-        for (place, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            *place = u8::from_str_radix(key.get(at..at + 2)?, 16).ok()?;
-        }
         Some(Self {
             router: router.parse().ok()?,
             source: source.parse().ok()?,
-            keys: PeerKeys::derive(KeyId(id.parse().ok()?), &bytes),
+            keys: PeerKeys::derive(KeyId(id.parse().ok()?), &key_bytes(key)?),
             count: count.parse().ok()?,
             first: first.parse().ok()?,
         })
@@ -92,6 +89,15 @@ impl Settings {
     }
 }
 
+/// A key from its 64 hexadecimal digits.
+pub fn key_bytes(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (place, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *place = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 /// Nonces of a benchmark: unlike, not secret.
 pub struct Nonces(pub u64);
 
@@ -103,46 +109,22 @@ impl Random for Nonces {
     }
 }
 
-/// How many requests a second are granted, with [`WINDOW`] under way at once.
+/// How many requests a second are answered, and whether the answers are grants.
 pub fn rate(settings: &Settings) -> Outcome {
-    let (mut socket, sender) = (EchoSocket::open(MAGIC)?, RawSender::open()?);
-    let requests = settings.requests();
-    let (mut sent, mut answered, mut granted) = (0usize, 0usize, 0usize);
-    let mut last = None;
-    let mut batch = PacketBatch::new();
-    let start = Instant::now();
-    let mut progress = start;
-    while answered < requests.len() {
-        batch.clear();
-        for message in requests.iter().skip(sent).take(WINDOW.saturating_sub(sent - answered)) {
-            let sequence = u16::try_from(sent % 65_536).unwrap_or(0);
-            batch.push_echo_request(settings.source, settings.router, 7, sequence, message);
-            sent += 1;
-        }
-        sender.send_batch(&batch);
-        while let Some(reply) = socket.recv_from()? {
-            answered += 1;
-            last = Some(reply.payload.to_vec());
-            granted += usize::from(reply.payload.get(5) == Some(&2));
-            progress = Instant::now();
-        }
-        if progress.elapsed() > PATIENCE {
-            break;
-        }
-    }
-    let seconds = progress.duration_since(start).as_secs_f64();
+    let requests: Vec<_> =
+        settings.requests().into_iter().map(|request| (settings.source, request)).collect();
+    let (mut responses, mut last) = (0usize, None);
+    let answered = ask_all(settings.router, &requests, UNPACED, |_, payload| {
+        last = Some(payload.to_vec());
+        responses += usize::from(payload.get(5) == Some(&2));
+    })?;
     let good = last.is_some_and(|payload| settings.is_grant(&payload));
     println!(
         "{}",
-        json!({"asked": sent, "answered": answered, "responses": granted, "last_is_grant": good,
-            "requests_per_s": per_second(answered, seconds)})
+        json!({"asked": requests.len(), "answered": answered.count, "responses": responses, "last_is_grant": good,
+            "requests_per_s": answered.per_second()})
     );
     Ok(())
-}
-
-/// A rate.
-pub fn per_second(count: usize, seconds: f64) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(0)) / seconds.max(1e-9)
 }
 
 /// The time from one request to its answer, one after the other.
@@ -161,7 +143,11 @@ pub fn latency(settings: &Settings) -> Outcome {
         }
     }
     let answered = samples.len();
-    println!("{}", json!({"answered": answered, "granted": grants, "median_us": median(&mut samples)}));
+    let median_us = median(&mut samples);
+    println!(
+        "{}",
+        json!({"answered": answered, "granted": grants, "median_us": median_us, "p99_us": at_share(&samples, 99)})
+    );
     Ok(())
 }
 
