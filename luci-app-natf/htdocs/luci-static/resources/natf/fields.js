@@ -1,0 +1,118 @@
+'use strict';
+'require baseclass';
+'require uci';
+'require natf.page as page';
+'require natf.services as services';
+
+/*
+ * Fields of forms and their checks, as the daemons check them: what a form lets pass, they accept.
+ */
+
+const HOST_NAME = /^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$/;
+const MOST_NAME = 64;
+const UNTIL = /^(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d))?)?Z?$/;
+
+/* LuCI puts a string into the table as HTML, but a node as it is. */
+function asText(option, show) {
+	option.textvalue = function(section) {
+		const value = show.call(this, section, this.cfgvalue(section));
+
+		return value instanceof Node ? value : page.el('span', {}, value == null || value === '' ? '–' : value);
+	};
+}
+
+/* The private name of a host: its option, else its section's name. */
+function hostName(section) {
+	return uci.get('natf', section, 'name') || section;
+}
+
+function hosts() {
+	return uci.sections('natf', 'host').map((section) => section['.name']);
+}
+
+const peers = () => uci.sections('natf', 'peer').map((section) => section['.name']);
+
+const isHostName = (text) => HOST_NAME.test(text) && text.length <= MOST_NAME;
+
+function checkHostName(section, text) {
+	if (!isHostName(text))
+		return _('Letters, digits, "-" and "_", with dots between parts; 64 characters at most');
+
+	const twin = hosts().find((other) => other != section && hostName(other).toLowerCase() == text.toLowerCase());
+
+	return twin ? _('Another host has this name already') : true;
+}
+
+/* The name of a new peer: a section of its own in the configuration and in the key file. */
+function checkPeerName(text) {
+	if (!(/^[A-Za-z0-9_]{1,64}$/).test(text))
+		return _('Letters, digits and "_", 64 at most');
+
+	if (text == 'anyone')
+		return _('"anyone" means nodes without a key');
+
+	return uci.get('natf', text) ? _('The configuration has this name already') : true;
+}
+
+/* A domain name, as `option domain` takes it. */
+function checkDomain(text) {
+	const good = text.length <= 253 && (/^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$/).test(text);
+
+	return good || _('A domain name, such as home.example.net');
+}
+
+function checkIp(text) {
+	const parts = text.split('.').map((part) => (/^(0|[1-9][0-9]{0,2})$/).test(part) ? +part : 256);
+	const good = parts.length == 4 && parts.every((part) => part < 256) && parts[0] > 0 && parts[0] < 224 && parts[0] != 127;
+
+	return good || _('The host\'s IPv4 address, such as 192.168.1.10');
+}
+
+function checkMac(text) {
+	const good = (/^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i).test(text) && !(parseInt(text.slice(0, 2), 16) & 1)
+		&& !(/^[0:-]+$/).test(text);
+
+	return good || _('The host\'s MAC address, such as 00:11:22:33:44:55');
+}
+
+/* A MAC address as the daemon writes it. */
+const mac = (text) => (text || '').toLowerCase().replace(/-/g, ':');
+
+/* A point in time as unix seconds: always UTC, and a day without a time is included. null where it is none. */
+function parseUntil(text) {
+	if ((/^[0-9]{10,12}$/).test(text))
+		return +text;
+
+	const found = UNTIL.exec(text);
+
+	if (!found)
+		return null;
+
+	const [ year, month, day, hour, minute, second ] = found.slice(1).map((part) => +(part || 0));
+	const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
+	const real = date.getUTCMonth() == month - 1 && date.getUTCDate() == day && hour < 24 && minute < 60 && second < 60;
+
+	return real ? date.getTime() / 1000 + (found[4] == null ? 86400 : 0) : null;
+}
+
+const checkUntil = (text) => text == '' || parseUntil(text) != null
+	|| _('2026-12-31 (included) or 2026-12-31 18:00, in UTC');
+
+const checkService = (text) => text == '' || services.parse(text) != null || services.accepted();
+
+return baseclass.extend({
+	asText: asText,
+	hostName: hostName,
+	hosts: hosts,
+	peers: peers,
+	mac: mac,
+	isHostName: isHostName,
+	checkHostName: checkHostName,
+	checkPeerName: checkPeerName,
+	checkDomain: checkDomain,
+	checkIp: checkIp,
+	checkMac: checkMac,
+	checkUntil: checkUntil,
+	checkService: checkService,
+	parseUntil: parseUntil
+});
