@@ -4,7 +4,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns test-openwrt test-arch test-packages bench-natf bench-dns fuzz
+.PHONY: help build tools demo test test-units test-netns test-openwrt test-arch test-packages bench-natf bench-dns audit fuzz
 .PHONY: cross ipk opkg-feed deb sizes test-boards clean
 
 help: ## show this
@@ -24,6 +24,8 @@ test: tools test-units test-openwrt test-netns ## everything: unit tests, vector
 test-units: ## only what needs no root and no namespaces
 	$(CARGO) test --locked --workspace
 	python3 tests/vectors/check.py
+	tests/docs.py
+	tests/dependencies.py
 
 test-openwrt: build ## init scripts, dnsmasq and ubus of the OpenWrt packages, without OpenWrt (root)
 	tests/openwrt/init-scripts.sh
@@ -52,6 +54,11 @@ bench-natf: tools build ## measure NAT-f; figures also in target/bench/natf.json
 
 bench-dns: tools ## measure tsn-dnsd beside dnsmasq and unbound; figures also in target/bench/dns.json
 	tests/bench/dns.sh
+
+audit: ## dependencies by cargo-deny (installed in target/tools) and, where it can be reached, the RustSec database
+	$(CARGO) install --locked --quiet --root target/tools cargo-deny
+	target/tools/bin/cargo-deny check licenses bans sources
+	target/tools/bin/cargo-deny check advisories
 
 fuzz: ## fuzz every parser, guided by coverage; SECONDS for each target (600)
 	tests/fuzz/fuzz.sh $(or $(SECONDS),600)
