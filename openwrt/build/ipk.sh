@@ -13,7 +13,7 @@ shift
 feed=${FEED:-openwrt}
 packages=("$@")
 if ((${#packages[@]} == 0)); then
-	mapfile -t packages < <(find "$feed" -mindepth 2 -maxdepth 2 -name Makefile -printf '%P\n' | sed 's#/Makefile$##' | sort)
+	mapfile -t packages < <(find -L "$feed" -mindepth 2 -maxdepth 2 -name Makefile -printf '%P\n' | sed 's#/Makefile$##' | sort)
 fi
 ((${#packages[@]})) || { echo "ipk.sh: no package in '$feed'" >&2; exit 1; }
 

@@ -14,10 +14,10 @@ endef
 define control
 Package: $(1)
 Version: $(VERSION_$(1))
-$(call field,Depends,$(call list,libc $(call depends,$(DEPENDS_$(1)))))$(call field,Conflicts,$(call list,$(CONFLICTS_$(1))))$(call field,Provides,$(call list,$(PROVIDES_$(1))))$(call field,Source,$(SOURCE))$(call field,SourceName,$(PKG_NAME))$(call field,License,$(PKG_LICENSE))$(call field,Section,$(SECTION_$(1)))$(call field,Require-User,$(USERID_$(1)))$(call field,SourceDateEpoch,$(SOURCE_DATE_EPOCH))$(call field,URL,$(URL_$(1)))$(call field,Maintainer,$(PKG_MAINTAINER))Architecture: $(PKGARCH_$(1))
+$(call field,Depends,$(call list,libc $(call depends,$(DEPENDS_$(1)))))$(call field,Conflicts,$(call list,$(CONFLICTS_$(1))))$(call field,Provides,$(call list,$(PROVIDES_$(1))))$(call field,Source,$(SOURCE))$(call field,SourceName,$(PKG_NAME))$(call field,License,$(PKG_LICENSE))$(call field,Section,$(SECTION_$(1)))$(call field,Require-User,$(USERID_$(1)))$(call field,SourceDateEpoch,$(SOURCE_DATE_EPOCH))$(call field,URL,$(URL_$(1)))$(call field,Maintainer,$(MAINTAINER_$(1)))Architecture: $(PKGARCH_$(1))
 endef
 
-FIELDS := TITLE DEPENDS CONFLICTS PROVIDES SECTION USERID URL PKGARCH VERSION
+FIELDS := TITLE DEPENDS CONFLICTS PROVIDES SECTION USERID URL MAINTAINER PKGARCH VERSION
 
 # BuildPackage NAME: `make stage` puts its files under STAGE/NAME/data and its descriptions under STAGE/NAME/control.
 define BuildPackage
@@ -25,6 +25,7 @@ $(foreach f,$(FIELDS),$(eval $(f) :=))
 $(eval PKGARCH := $(ARCH_PACKAGES))
 $(eval VERSION := $(PKG_VERSION)-r$(PKG_RELEASE))
 $(eval URL := $(PKG_URL))
+$(eval MAINTAINER := $(PKG_MAINTAINER))
 $(eval $(Package/$(1)))
 $(foreach f,$(FIELDS),$(eval $(f)_$(1) := $(value $(f))))
 stage: stage-$(1)
