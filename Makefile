@@ -55,7 +55,7 @@ bench-natf: tools build ## measure NAT-f; figures also in target/bench/natf.json
 bench-dns: tools ## measure tsn-dnsd beside dnsmasq and unbound; figures also in target/bench/dns.json
 	tests/bench/dns.sh
 
-audit: ## dependencies by cargo-deny (installed in target/tools) and, where it can be reached, the RustSec database
+audit: ## dependencies by cargo-deny (built in target/tools) and the RustSec database (network)
 	$(CARGO) install --locked --quiet --root target/tools cargo-deny
 	target/tools/bin/cargo-deny check licenses bans sources
 	target/tools/bin/cargo-deny check advisories
