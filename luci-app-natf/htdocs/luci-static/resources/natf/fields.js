@@ -61,11 +61,35 @@ function checkDomain(text) {
 	return good || _('A domain name, such as home.example.net');
 }
 
-function checkIp(text) {
-	const parts = text.split('.').map((part) => (/^(0|[1-9][0-9]{0,2})$/).test(part) ? +part : 256);
-	const good = parts.length == 4 && parts.every((part) => part < 256) && parts[0] > 0 && parts[0] < 224 && parts[0] != 127;
+function isIp4(text) {
+	const parts = text.split('.');
 
-	return good || _('The host\'s IPv4 address, such as 192.168.1.10');
+	return parts.length == 4 && parts.every((part) => (/^(0|[1-9][0-9]{0,2})$/).test(part) && +part < 256);
+}
+
+/* An address that one host can have. */
+function checkIp(text) {
+	const first = +text.split('.')[0];
+
+	return (isIp4(text) && first > 0 && first < 224 && first != 127) || _('The host\'s IPv4 address, such as 192.168.1.10');
+}
+
+const isIp6 = (text) => text.includes(':') && (/^[0-9a-f:.]+$/i).test(text);
+
+/* A server: ADDRESS or ADDRESS#PORT, of either family. */
+function checkEndpoint(text) {
+	const [ , address, port ] = (/^([^#]+)(?:#([0-9]{1,5}))?$/).exec(text) || [];
+	const good = address && (isIp6(address) || address == '0.0.0.0' || isIp4(address)) && (port == null || (+port >= 1 && +port <= 65535));
+
+	return good || _('An address, such as 192.0.2.53, or one with a port: 192.0.2.53#5353');
+}
+
+/* A network with its length; a mere address is a network of one. */
+function checkNetwork(text) {
+	const [ , address, length ] = (/^([^/]+)(?:\/([0-9]{1,3}))?$/).exec(text) || [];
+	const good = address && (isIp6(address) ? +(length || 0) <= 128 : isIp4(address) && +(length || 0) <= 32);
+
+	return good || _('A network, such as 198.51.100.0/24 or 2001:db8::/32');
 }
 
 function checkMac(text) {
@@ -111,6 +135,8 @@ return baseclass.extend({
 	checkPeerName: checkPeerName,
 	checkDomain: checkDomain,
 	checkIp: checkIp,
+	checkEndpoint: checkEndpoint,
+	checkNetwork: checkNetwork,
 	checkMac: checkMac,
 	checkUntil: checkUntil,
 	checkService: checkService,
