@@ -61,12 +61,13 @@ class Browser:
         self.log.close()
         shutil.rmtree(self.profile, ignore_errors=True)
 
-    def page(self, **options):
-        """A new page in a context of its own: no cookie, storage or cache of another."""
+    def page(self, factory=None, **options):
+        """A new page in a context of its own: no cookie, storage or cache of another. `factory`: a class to mix in."""
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", {"url": "about:blank", "browserContextId": context})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
-        page = Page(self, session, context, **options)
+        kind = type("Page", (factory, Page), {}) if factory else Page
+        page = kind(self, session, context, **options)
         self.pages[session] = page
         return page
 
@@ -176,6 +177,7 @@ class Page:
     def run(self, script, *arguments, timeout=20):
         """The value of a JavaScript function body, called with the arguments; promises are awaited."""
         call = f"(async (...args) => {{ {script} }})({', '.join(json.dumps(a) for a in arguments)})"
+        call += ".then((value) => value instanceof Node ? true : value)"
         answer = self.send("Runtime.evaluate", {
             "expression": call, "awaitPromise": True, "returnByValue": True, "userGesture": True}, timeout)
         if "exceptionDetails" in answer:

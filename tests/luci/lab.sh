@@ -23,14 +23,45 @@ install_router() {
 	on router1 cp -r "$app/root/." "$router_root/"
 	on router1 cp /etc/natf/keys "$router_root/etc/natf/keys"
 	in_router tee /etc/config/natf <"$tests/lab/config/router1" >/dev/null
+	in_router tee /etc/config/network >/dev/null <<-'UCI'
+		config interface 'lan'
+			option device 'br-lan'
+			option proto 'static'
+			option ipaddr '192.168.1.1'
+
+		config interface 'wan'
+			option device 'wan'
+			option proto 'dhcp'
+	UCI
+	in_router tee /etc/config/firewall >/dev/null <<-'UCI'
+		config defaults
+			option input 'REJECT'
+			option output 'ACCEPT'
+			option forward 'REJECT'
+
+		config zone
+			option name 'lan'
+			list network 'lan'
+			option input 'ACCEPT'
+			option output 'ACCEPT'
+			option forward 'ACCEPT'
+
+		config zone
+			option name 'wan'
+			list network 'wan'
+			option input 'REJECT'
+			option output 'ACCEPT'
+			option forward 'REJECT'
+			option masq '1'
+	UCI
 	# The lab has a dnsmasq of its own there.
 	printf '#!/bin/sh\n[ "$1" != running ]\n' | in_router tee /etc/init.d/dnsmasq >/dev/null
 }
 
-# start_web [LIFETIME-OF-SESSIONS]: router.py on port 8080 of router1.
+# start_web [OPTION...]: router.py on port 8080 of router1.
 start_web() {
-	PYTHONDONTWRITEBYTECODE=1 "$tests/lab/lab.sh" exec router1 python3 "$luci/router.py" --root "$router_root" --port 8080 --log "$(lab dir)/router1/web.log" \
-		--lifetime "${1:-3600}" </dev/null >>"$(lab dir)/router1/web.err" 2>&1 &
+	PYTHONDONTWRITEBYTECODE=1 "$tests/lab/lab.sh" exec router1 python3 "$luci/router.py" --root "$router_root" --port 8080 \
+		--log "$(lab dir)/router1/web.log" "$@" </dev/null >>"$(lab dir)/router1/web.err" 2>&1 &
 	web_pid=$!
 	eventually 10 on router1 curl -s -o /dev/null http://127.0.0.1:8080/cgi-bin/luci
 }

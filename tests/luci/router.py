@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The router's web server for tests: LuCI's stand-in, the real views, and ubus over HTTP. To be run on the router.
 
-    router.py --root DIR --port PORT [--log FILE] [--lifetime SECONDS]
+    router.py --root DIR --port PORT [--log FILE] [--lifetime SECONDS] [--tick MS]
 
-DIR is the router's root directory with the packages installed, see tests/openwrt/lib.sh.
+DIR is the router's root directory with the packages installed, see tests/openwrt/lib.sh; a session ends after SECONDS without
+a call; what a view does every n seconds is done every n ticks.
 """
 import argparse
 import html
@@ -111,7 +112,7 @@ class Menu:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    ubus = menu = log_line = None
+    ubus = menu = log_line = tick = None
 
     def log_message(self, format, *args):
         self.log_line(f"{self.command} {self.path}")
@@ -166,7 +167,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         env = {
             "scriptname": BASE, "resource": "/luci-static/resources", "media": "/luci-static/standin", "ubuspath": "/ubus",
             "requestpath": path.split("/"), "dispatchpath": path.split("/"), "sessionid": self.sid(), "token": "",
-            "pollinterval": 5, "rpctimeout": 20, "apply_rollback": 90, "nodespec": self.menu.spec(path, session),
+            "pollinterval": 5, "polltick": self.tick, "rpctimeout": 20, "apply_rollback": 90, "nodespec": self.menu.spec(path, session),
         }
         entries = "".join(f'<li class="{"active" if name == path else ""}"><a href="{BASE}/{name}"'
                           f'{" aria-current=page" if name == path else ""}>{html.escape(self.menu.nodes[name]["title"])}</a></li>'
@@ -196,6 +197,7 @@ def main():
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", default="/dev/stderr")
     parser.add_argument("--lifetime", type=float, default=3600)
+    parser.add_argument("--tick", type=int, default=1000)
     options = parser.parse_args()
     log, lock = open(options.log, "a"), threading.Lock()
 
@@ -205,6 +207,7 @@ def main():
 
     Handler.log_line = staticmethod(log_line)
     Handler.ubus = Ubus(options.root, RESOURCES, log_line, options.lifetime)
+    Handler.tick = options.tick
     Handler.menu = Menu(options.root)
     http.server.ThreadingHTTPServer.daemon_threads = True
     http.server.ThreadingHTTPServer(("", options.port), Handler).serve_forever()

@@ -302,7 +302,7 @@ const poll = new (Base.extend({
 			return false;
 		this.tick = 0;
 		if (this.queue.length) {
-			this.timer = window.setInterval(() => this.step(), 1000);
+			this.timer = window.setInterval(() => this.step(), env.polltick);
 			this.step();
 			document.dispatchEvent(new CustomEvent('poll-start'));
 		}
