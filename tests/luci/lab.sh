@@ -14,6 +14,8 @@ in_router() {
 # Installs the packages into router1, with the lab's configuration and keys.
 install_router() {
 	local directory app=$luci/../../luci-app-natf
+	# As OpenWrt sets it.
+	on router1 sysctl -qw net.netfilter.nf_conntrack_acct=1
 	directory=$(lab dir)/router1
 	router_root=$directory/openwrt/root
 	mkdir -p "$directory/openwrt"
@@ -62,6 +64,6 @@ install_router() {
 start_web() {
 	PYTHONDONTWRITEBYTECODE=1 "$tests/lab/lab.sh" exec router1 python3 "$luci/router.py" --root "$router_root" --port 8080 \
 		--log "$(lab dir)/router1/web.log" "$@" </dev/null >>"$(lab dir)/router1/web.err" 2>&1 &
-	web_pid=$!
+	echo $! >"$(lab dir)/router1/web.pid"
 	eventually 10 on router1 curl -s -o /dev/null http://127.0.0.1:8080/cgi-bin/luci
 }

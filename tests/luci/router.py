@@ -13,6 +13,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import threading
 import urllib.parse
 
@@ -209,6 +210,8 @@ def main():
     Handler.ubus = Ubus(options.root, RESOURCES, log_line, options.lifetime)
     Handler.tick = options.tick
     Handler.menu = Menu(options.root)
+    # As when rpcd starts anew: whoever was logged in no longer is.
+    signal.signal(signal.SIGHUP, lambda *_: Handler.ubus.sessions.clear())
     http.server.ThreadingHTTPServer.daemon_threads = True
     http.server.ThreadingHTTPServer(("", options.port), Handler).serve_forever()
 

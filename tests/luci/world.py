@@ -80,6 +80,15 @@ class World:
     def write(self, path, text):
         self.router("tee", path, text=text)
 
+    def lab(self, *command):
+        subprocess.run([LAB, *command], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True)
+
+    @property
+    def web(self):
+        """The process of router.py."""
+        with open(os.path.join(os.path.realpath(f"/run/natf-lab/{os.environ['NATF_LAB']}"), "router1/web.pid")) as file:
+            return int(file.read())
+
     def configure(self, text):
         """Another configuration, at once."""
         self.write("/etc/config/natf", text)
@@ -242,6 +251,12 @@ class View:
         self.click("Save & Apply")
         self.until("return !window.before && document.querySelector('#view > *') && !document.querySelector('#view > .spinning')", 20)
         return self
+
+    def describe(self, node):
+        """An accessibility node as HTML."""
+        remote = self.send("DOM.resolveNode", {"backendNodeId": node["backendDOMNodeId"]})["object"]["objectId"]
+        return self.send("Runtime.callFunctionOn", {"objectId": remote, "returnByValue": True,
+                                                    "functionDeclaration": "function() { return this.outerHTML.slice(0, 160) }"})["result"]["value"]
 
     def row(self, text):
         """A selector of the table row that has the text in it."""
