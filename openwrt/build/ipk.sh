@@ -22,6 +22,8 @@ export LC_ALL=C TZ=UTC
 umask 022
 out=$PWD/target/openwrt/ipk/$arch
 mkdir -p "$out"
+# A package that is no more must not stay in the feed.
+(($#)) || rm -f "$out"/*.ipk
 stage=$(mktemp -d "$PWD/target/openwrt/stage.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the .ipk files of what `make cross` built: the same bytes twice, unpackable, modes, owners, control fields, sizes; and the
-# feed's index and signature. With the real opkg in $OPKG it is installed and removed, too.
+# feed's index and signature; translations. With the real opkg and usign in $OPKG and $USIGN also test-opkg.sh.
 #   test.sh [ARCH...]       all that are built
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -49,32 +49,15 @@ check() {
 	if tar -tvzf "$work/ipk/data.tar.gz" | awk '{print $2}' | grep -qv '^0/0$'; then
 		fail "$ipk: not everything is root's"
 	fi
+	[[ $name != luci-i18n-* ]] || compgen -G "$work/data/usr/lib/lua/luci/i18n/*.lmo" >/dev/null || fail "$ipk: no translation is in it"
 	for program in "$work"/data/usr/sbin/* "$work"/data/etc/init.d/* "$work"/data/usr/libexec/rpcd/*; do
 		[[ ! -f $program || -x $program ]] || fail "$ipk: ${program#"$work/data"} is not executable"
 	done
 	(($(stat -c %s "$ipk") <= ipk_kb_max * 1000)) || fail "$ipk: larger than $ipk_kb_max KB"
 }
 
-# install FEED ARCH: every package of a feed by the real opkg, into a root directory where what they depend on counts as there.
-install_all() {
-	local root=$work/root name
-	mkdir -p "$root"/{tmp,var/lock,usr/lib/opkg/info,etc}
-	printf 'dest root /\nlists_dir ext /var/opkg-lists\narch all 1\narch %s 10\nsrc/gz natf file://%s\n' "$2" "$PWD/$1" >"$work/opkg.conf"
-	sed -n 's/^Depends: //p' "$1/Packages" | tr -d ' ' | tr ',' '\n' | sort -u | while read -r name; do
-		grep -qx "Package: $name" "$1/Packages" ||
-			printf 'Package: %s\nVersion: 1\nStatus: install user installed\nArchitecture: %s\n\n' "$name" "$2"
-	done >"$root/usr/lib/opkg/status"
-	opkg() { "$OPKG" -f "$work/opkg.conf" -o "$root" --add-dest root:/ "$@" >"$work/opkg.log" 2>&1; }
-	opkg update || true
-	for name in $(sed -n 's/^Package: //p' "$1/Packages"); do
-		opkg install "$name" || true
-		[[ -s $root/usr/lib/opkg/info/$name.list ]] || { cat "$work/opkg.log" >&2; fail "opkg did not install $name"; }
-		sed "s#^#$root#" "$root/usr/lib/opkg/info/$name.list" | xargs ls -d >/dev/null || fail "opkg left out files of $name"
-		ok "$2: opkg installs $name"
-	done
-	rm -rf "$root"
-}
-
+PYTHONDONTWRITEBYTECODE=1 openwrt/build/po2lmo_test.py 2>"$work/log" || { cat "$work/log" >&2; fail "translations"; }
+ok "translations are LuCI's"
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 arches=("$@")
 ((${#arches[@]})) || read -ra arches <<<"$ARCHES"
@@ -106,6 +89,9 @@ for arch in "${arches[@]}"; do
 	sed s/natf/mallory/ "$feed/Packages" >"$work/forged"
 	! signify-openbsd -Vq -p "$work/key-$arch.pub" -m "$work/forged" -x "$feed/Packages.sig" 2>/dev/null || fail "$arch: a forged index passes"
 	ok "$arch: the feed's index and signature"
-	[[ -z ${OPKG:-} ]] || install_all "$feed" "$arch"
+	if [[ -n ${OPKG:-} ]]; then
+		openwrt/build/test-opkg.sh "$feed" "$work/key-$arch.pub" "$arch" || fail "$arch: opkg"
+		ok "$arch: opkg, from the signed feed"
+	fi
 done
 echo "$passed passed"

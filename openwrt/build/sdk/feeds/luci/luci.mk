@@ -1,7 +1,7 @@
 # Stands for LuCI's luci.mk, see ../../rules.mk: one package of what htdocs/ and root/ have, and one for each language in po/.
 LUCI_NAME ?= $(notdir $(CURDIR))
 LUCI_BASENAME ?= $(patsubst luci-app-%,%,$(LUCI_NAME))
-LUCI_LANGUAGES := $(sort $(filter-out templates,$(notdir $(wildcard $(CURDIR)/po/*))))
+LUCI_LANGUAGES := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard $(CURDIR)/po/*/*.po)))))
 LUCI_PKGARCH ?= all
 LUCI_SECTION ?= luci
 LUCI_MAINTAINER ?= OpenWrt LuCI community
