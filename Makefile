@@ -4,7 +4,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns test-openwrt test-arch test-packages bench-natf bench-dns audit fuzz
+.PHONY: help build tools demo test test-units test-netns test-openwrt test-arch test-packages bench bench-natf bench-dns audit soak fuzz
 .PHONY: cross ipk opkg-feed deb sizes test-boards clean
 
 help: ## show this
@@ -49,11 +49,19 @@ test-packages: ## .ipk, feed and .deb: same bytes twice, right content, installa
 	openwrt/build/test.sh
 	packaging/deb/test.sh
 
-bench-natf: tools build ## measure NAT-f; figures also in target/bench/natf.json
-	tests/bench/natf.sh
+bench: tools ## all benchmarks, and docs/benchmarks.md anew; QUICK=1 for a look (root, 20 min)
+	tests/bench/bench.sh
 
-bench-dns: tools ## measure tsn-dnsd beside dnsmasq and unbound; figures also in target/bench/dns.json
-	tests/bench/dns.sh
+bench-natf: tools ## only those of NAT-f: start-up and mapping requests (root)
+	tests/bench/bench.sh startup mapping
+
+bench-dns: tools ## only those of tsn-dnsd, beside dnsmasq and unbound (root)
+	tests/bench/bench.sh dns distance
+
+soak: tools build ## an hour under fire; SECONDS for less; figures and plot in target/soak
+	$(CARGO) build --release --locked -p natf-bench
+	SOAK_SECONDS=$(or $(SECONDS),3600) SCENARIO_SECONDS=$$(($(or $(SECONDS),3600) + 300)) SOAK_DIR=$(CURDIR)/target/soak tests/run-netns.sh under-fire
+	tests/soak/plot.py target/soak
 
 audit: ## dependencies by cargo-deny (built in target/tools) and the RustSec database (network)
 	$(CARGO) install --locked --quiet --root target/tools cargo-deny

@@ -6,6 +6,7 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixStream as BlockingStream},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +15,7 @@ use smol::{
     LocalExecutor, Timer,
     future::or,
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    lock::Semaphore,
     net::unix::{UnixListener, UnixStream},
 };
 
@@ -23,6 +25,10 @@ use crate::error::Error;
 const QUESTION_LIMIT: u64 = 4096;
 /// How long a daemon waits for a question, and a command for its answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Connections at once; further ones wait to be accepted.
+const CONNECTIONS: usize = 16;
+/// Room for a question as it comes in; longer ones take several reads.
+const READ_BUFFER: usize = 512;
 /// After a failed accept (no descriptors left?) the next one is tried so much later.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -57,8 +63,10 @@ where
     Answered: Future<Output = io::Result<()>>,
 {
     let executor = LocalExecutor::new();
+    let free = Arc::new(Semaphore::new(CONNECTIONS));
     let accept = async {
         loop {
+            let place = free.acquire_arc().await;
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let answer = answer.clone();
@@ -67,10 +75,11 @@ where
                         answer(question, stream).await
                     };
                     executor
-                        .spawn(async {
+                        .spawn(async move {
                             if let Err(error) = talk.await {
                                 log::debug!("control socket: {error}");
                             }
+                            drop(place);
                         })
                         .detach();
                 }
@@ -86,7 +95,7 @@ where
 
 async fn read_question(stream: &UnixStream) -> io::Result<Value> {
     let mut question = String::new();
-    let mut reader = BufReader::new(stream.clone().take(QUESTION_LIMIT));
+    let mut reader = BufReader::with_capacity(READ_BUFFER, stream.clone().take(QUESTION_LIMIT));
     let read = async { reader.read_line(&mut question).await.map(drop) };
     or(read, async {
         Timer::after(PATIENCE).await;
@@ -167,6 +176,33 @@ mod tests {
         let (good, garbage) = asker.join().unwrap();
         assert_eq!(good, json!({"heard": {"command": "status"}}));
         assert_eq!(garbage, "{\"heard\":null}\n");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn who_holds_many_connections_makes_others_wait_and_costs_no_more() {
+        let path = scratch("many");
+        let listener = listen(&path, "test").unwrap();
+        let asker = {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                let mut held: Vec<_> =
+                    (0..CONNECTIONS).map(|_| BlockingStream::connect(&path).unwrap()).collect();
+                let waiting = std::thread::spawn(move || ask(&path, "test", &json!({})).unwrap());
+                std::thread::sleep(Duration::from_millis(100));
+                let waits = !waiting.is_finished();
+                held.pop();
+                (waits, waiting.join().unwrap())
+            })
+        };
+        let served = serve(listener, |_, mut stream| async move { write(&mut stream, &json!({})).await });
+        let waited = async {
+            while !asker.is_finished() {
+                Timer::after(Duration::from_millis(5)).await;
+            }
+        };
+        smol::block_on(or(served, waited));
+        assert_eq!(asker.join().unwrap(), (true, json!({})));
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 

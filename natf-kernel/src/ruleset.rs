@@ -28,8 +28,22 @@ const DELETE_RULE: u16 = 0xa08;
 const FAMILY: u8 = 2;
 
 const TABLE_NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
+/// Nobody but the socket that made the table changes or removes it, and it goes with that socket. Kernel 5.12 and later.
+const TABLE_OWNER: u32 = 2;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_TYPE: u16 = 7;
+const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+const PREROUTING: u32 = 0;
+/// That of `dstnat`. Where in the order of chains this one stands does not matter: it does nothing.
+const PRIORITY: i32 = -100;
+const CT_REGISTER: u16 = 1;
+const CT_KEY: u16 = 2;
+const REGISTER: u32 = 8;
+const CT_STATE: u32 = 0;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
@@ -127,6 +141,27 @@ impl Ruleset {
         }
     }
 
+    /// Makes a table that holds connection tracking and NAT in place until this value is dropped, whoever flushes the
+    /// ruleset: without a chain that needs them the kernel takes both out of the packets' way, live flows reach this
+    /// host untranslated, and it resets them.
+    ///
+    /// # Errors
+    /// Where the kernel is older than 5.12 or refuses.
+    pub fn hold_nat(&mut self, table: &str) -> Result<(), KernelError> {
+        self.nft.begin();
+        self.nft.push(NEW_TABLE, CREATE, |out| {
+            push_text(out, TABLE_NAME, table);
+            push_number(out, TABLE_FLAGS, TABLE_OWNER);
+        });
+        self.nft.push(NEW_CHAIN, CREATE, |out| push_nat_chain(out, table));
+        self.nft.push(NEW_RULE, CREATE | APPEND, |out| push_tracking_rule(out, table));
+        let action = || format!("make table ip {table}");
+        match self.nft.commit(&action)? {
+            None => Ok(()),
+            Some(refusal) => Err(self.nft.error(action(), refusal)),
+        }
+    }
+
     /// Finds out, once, how this kernel sends packets to a queue; changes nothing.
     pub fn probe_queue_statement(&mut self) -> Result<QueueForm, KernelError> {
         if let Some(form) = self.queue_form {
@@ -192,6 +227,37 @@ fn push_text(out: &mut Vec<u8>, kind: u16, text: &str) {
     push_header(out, kind, length.min(u16::MAX - 4));
     out.extend(text.as_bytes());
     out.push(0);
+}
+
+fn push_number(out: &mut Vec<u8>, kind: u16, number: u32) {
+    push_header(out, kind, 4);
+    out.extend(number.to_be_bytes());
+}
+
+/// A chain of type nat, named like its table.
+fn push_nat_chain(out: &mut Vec<u8>, table: &str) {
+    push_text(out, CHAIN_TABLE, table);
+    push_text(out, CHAIN_NAME, table);
+    let hook = push_nested_header(out, CHAIN_HOOK);
+    push_number(out, HOOK_NUMBER, PREROUTING);
+    push_number(out, HOOK_PRIORITY, PRIORITY.cast_unsigned());
+    finalize_nested_header(out, hook);
+    push_text(out, CHAIN_TYPE, "nat");
+}
+
+/// `ct state`, looked at by nobody: a rule that speaks of connection tracking keeps it at work.
+fn push_tracking_rule(out: &mut Vec<u8>, table: &str) {
+    push_text(out, RULE_TABLE, table);
+    push_text(out, RULE_CHAIN, table);
+    let expressions = push_nested_header(out, RULE_EXPRESSIONS);
+    let element = push_nested_header(out, LIST_ELEMENT);
+    push_text(out, EXPRESSION_NAME, "ct");
+    let data = push_nested_header(out, EXPRESSION_DATA);
+    push_number(out, CT_REGISTER, REGISTER);
+    push_number(out, CT_KEY, CT_STATE);
+    finalize_nested_header(out, data);
+    finalize_nested_header(out, element);
+    finalize_nested_header(out, expressions);
 }
 
 fn push_queue_rule(out: &mut Vec<u8>, table: &str, chain: &str, number: u16, form: QueueForm) {

@@ -359,6 +359,20 @@ fn applies_an_own_table_twice_and_removes_it() {
 }
 
 #[test]
+fn nat_stays_in_place_when_the_ruleset_is_flushed() {
+    in_namespace(|| {
+        let mut ruleset = Ruleset::open().unwrap();
+        ruleset.hold_nat("natf_test").unwrap();
+        run("nft", &["flush", "ruleset"]);
+        assert!(ruleset.exists("natf_test").unwrap());
+        let listing = run("nft", &["list", "ruleset"]);
+        assert!(listing.contains("type nat hook prerouting") && listing.contains("flags owner"), "{listing}");
+        drop(ruleset);
+        assert!(!Ruleset::open().unwrap().exists("natf_test").unwrap());
+    });
+}
+
+#[test]
 fn applies_a_script_and_names_what_nft_refuses_in_it() {
     in_namespace(|| {
         let mut ruleset = Ruleset::open().unwrap();

@@ -42,6 +42,14 @@ last_visitor() {
 	prints "^$2 " tail -n 1 "$(lab dir)/$1/lighttpd-access.log"
 }
 
+# key_hex ROUTER PEER: the enrolled key in hexadecimal, as natf-bench takes it.
+key_hex() {
+	on "$1" cat /etc/natf/keys | /usr/bin/python3 -c '
+import base64, sys
+key = [line.split()[2] for line in sys.stdin if line.startswith(sys.argv[1] + " ")][0]
+print(base64.urlsafe_b64decode(key + "=").hex())' "$2"
+}
+
 need_root() {
 	((EUID == 0)) || skip "network namespaces need root"
 }

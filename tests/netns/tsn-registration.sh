@@ -44,10 +44,7 @@ reload() {
 
 lab_up
 dir=$(lab dir)
-isp_key=$(on router1 cat /etc/natf/keys | /usr/bin/python3 -c '
-import base64, sys
-key = [line.split()[2] for line in sys.stdin if line.startswith("isp ")][0]
-print(base64.urlsafe_b64decode(key + "=").hex())')
+isp_key=$(key_hex router1 isp)
 lab start routerd router1
 
 check "before its registration the name is unknown" prints unknown_host announce kitchen.dyn.example.net

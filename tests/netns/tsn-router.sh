@@ -62,10 +62,7 @@ configure() {
 		-e "/config host 'alice'/a\\	list service 'tcp:80'\\n\\tlist service 'tcp:21'\\n\\tlist service 'udp:7'" /etc/config/natf
 	printf "\nconfig host 'guarded'\n\toption ip '192.168.1.11'\n\toption access 'allow'\n" |
 		on router1 sh -c 'cat >>/etc/config/natf'
-	isp_key=$(on router1 cat /etc/natf/keys | /usr/bin/python3 -c '
-import base64, sys
-key = [line.split()[2] for line in sys.stdin if line.startswith("isp ")][0]
-print(base64.urlsafe_b64decode(key + "=").hex())')
+	isp_key=$(key_hex router1 isp)
 }
 
 # udp_burst NODE WORDS: sends them in one burst from one port, before any answer; prints what comes back.

@@ -20,7 +20,7 @@ use natf_kernel::{
 };
 use natf_proto::{MAGIC, MESSAGE_LEN, Random, Transport};
 
-use super::ruleset::{DRAINING, QUEUE_CHAIN, Rules, SOURCE, TABLE, VAT, render};
+use super::ruleset::{DRAINING, HOLD_TABLE, QUEUE_CHAIN, Rules, SOURCE, TABLE, VAT, render};
 use crate::{
     engine::{ELEMENT_TIMEOUT, Engine},
     error::Error,
@@ -116,6 +116,9 @@ impl Kernel {
             sequence: 0,
         };
         kernel.apply(rules)?;
+        if let Err(error) = kernel.ruleset.hold_nat(HOLD_TABLE) {
+            log::info!("{error}; connections may break when somebody flushes the ruleset");
+        }
         Ok(kernel)
     }
 

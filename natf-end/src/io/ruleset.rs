@@ -10,6 +10,8 @@ use crate::virtual_address::VirtualPrefix;
 
 /// Family `ip`, this name.
 pub const TABLE: &str = "natf_end";
+/// Keeps live flows translated while a flushed ruleset is written anew; it is the daemon's as long as that runs.
+pub const HOLD_TABLE: &str = "natf_end_hold";
 /// The chain whose one rule hands packets to this program.
 pub const QUEUE_CHAIN: &str = "to_daemon";
 /// The map of translated destinations.

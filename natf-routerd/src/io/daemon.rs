@@ -100,6 +100,8 @@ pub struct Daemon {
     pub started: Instant,
     /// Our own addresses at present.
     pub addresses: Vec<Ipv4Addr>,
+    /// The one towards the internet.
+    pub outside: Option<Ipv4Addr>,
     /// The external node that the router plays for its LAN (N12).
     pub end: EndRole,
     /// What hosts of the LAN call themselves by NetBIOS (N13).
@@ -258,6 +260,9 @@ impl Daemon {
         let router = Router::new(now(), settings.limits, lifetimes(), random);
         let (queue, applied, unsaved) = (settings.router.queue, settings.rules(), channel::bounded(1));
         write_table(&mut ruleset, &applied, queue)?;
+        if let Err(error) = ruleset.hold_nat(ruleset::HOLD_TABLE) {
+            log::info!("{error}; connections may break when somebody flushes the ruleset");
+        }
         let (started, addresses, world) = (Instant::now(), Vec::new(), Addresses::open()?);
         let end = EndRole::new(paths.relations());
         let mut daemon = Self {
@@ -267,6 +272,7 @@ impl Daemon {
             settings,
             started,
             addresses,
+            outside: None,
             end,
             discovery: Discovery::default(),
             watcher: None,
@@ -416,7 +422,8 @@ impl Daemon {
     fn see_addresses(&mut self) -> Result<(), Error> {
         let local = self.world.local()?;
         self.addresses = local.iter().map(|local| local.address).collect();
-        self.end.set_outside(outside_address(&local, &self.settings.router.wan));
+        self.outside = outside_address(&local, &self.settings.router.wan);
+        self.end.set_outside(self.outside);
         Ok(())
     }
 

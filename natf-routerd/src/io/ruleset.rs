@@ -13,6 +13,8 @@ use crate::core::guide_passing::PASSING_LIMIT;
 
 /// Family and name of the table.
 pub const TABLE: &str = "natf";
+/// Keeps live flows translated while a flushed ruleset is written anew; it is the daemon's as long as that runs.
+pub const HOLD_TABLE: &str = "natf_hold";
 /// The chain whose one rule hands packets to this program.
 pub const QUEUE_CHAIN: &str = "to_daemon";
 /// The set of first packets that are awaited.
