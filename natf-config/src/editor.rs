@@ -100,14 +100,7 @@ impl Editor {
     /// The name is taken (by whatever type: libuci would merge the sections), something cannot be written, or the
     /// configuration would not be valid.
     pub fn append_section(&mut self, kind: &str, name: &str, settings: &[Setting<'_>]) -> Result<(), Error> {
-        self.check_section(kind, name)?;
-        if let Some(section) = self.file.sections.iter().find(|section| section.name.as_deref() == Some(name))
-        {
-            let title = section.title();
-            let problem =
-                format!("line {}: the section name '{name}' is already used by {title}", section.line);
-            return Err(self.refuse(problem));
-        }
+        self.check_new_name(kind, name)?;
         let mut text = self.text.clone();
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
@@ -139,6 +132,42 @@ impl Editor {
                 Err(_) => return Ok(()),
             }
         }
+    }
+
+    /// Gives a section another name, also where sections of the type `named_in` name it, in an option that is called
+    /// like its type.
+    ///
+    /// # Errors
+    /// There is no such section, the new name is taken or none, or the configuration would not be valid.
+    pub fn rename_section(&mut self, kind: &str, name: &str, new: &str, named_in: &str) -> Result<(), Error> {
+        let index = self.find(kind, name)?;
+        self.check_new_name(kind, new)?;
+        let mut changes = Vec::new();
+        for (at, section) in self.file.sections.iter().enumerate() {
+            if at == index {
+                changes.push((section.span.clone(), format!("config {kind} '{new}'")));
+            }
+            let named = section.options.iter().filter(|option| option.name == kind);
+            for option in named.filter(|_| section.kind == named_in) {
+                let words = option.value.split_whitespace();
+                let renamed: Vec<_> = words.map(|word| if word == name { new } else { word }).collect();
+                let value = renamed.join(" ");
+                let setting = if option.list { Setting::List } else { Setting::Option };
+                if renamed.contains(&new) {
+                    changes.push((option.span.clone(), self.statement(setting(kind, &value))?));
+                }
+            }
+        }
+        let mut text = self.text.clone();
+        // From behind, so that the places before stay what they are.
+        for (span, statement) in changes.into_iter().rev() {
+            text.replace_range(span, &statement);
+        }
+        let sections = self.file.sections.len();
+        self.accept(text, |file| {
+            file.sections.len() == sections
+                && file.sections.get(index).is_some_and(|section| section.name.as_deref() == Some(new))
+        })
     }
 
     /// Sets an option of a named section, in its old place if it has one.
@@ -258,6 +287,18 @@ impl Editor {
         Ok(format!("{keyword} {name} {}", quote(value)))
     }
 
+    /// A name that a new section can have: libuci merges sections of the same name, whatever their types.
+    fn check_new_name(&self, kind: &str, name: &str) -> Result<(), Error> {
+        self.check_section(kind, name)?;
+        let mut sections = self.file.sections.iter();
+        let Some(section) = sections.find(|section| section.name.as_deref() == Some(name)) else {
+            return Ok(());
+        };
+        let title = section.title();
+        let problem = format!("line {}: the section name '{name}' is already used by {title}", section.line);
+        Err(self.refuse(problem))
+    }
+
     fn check_section(&self, kind: &str, name: &str) -> Result<(), Error> {
         if is_name(kind) && is_section_name(name) {
             return Ok(());
@@ -336,6 +377,22 @@ mod tests {
         assert!(editor.text().ends_with("# DDNS\n\n# the desktop\n"));
         let error = editor.delete_section("peer", "laptop").unwrap_err().to_string();
         assert_eq!(error, "natf: there is no section peer 'laptop'");
+    }
+
+    #[test]
+    fn renames_a_section_and_the_rows_that_name_it() {
+        let hosts = "config host 'bob'\n\toption ip '192.168.1.11'\n\tlist peer 'laptop' # his\n\tlist peer 'phone'\n\n\
+                     config host 'carol'\n\toption ip '192.168.1.12'\n\toption peer 'phone laptop'\n";
+        let mut editor = editor(&format!("{FILE}\n{hosts}"));
+        editor.rename_section("peer", "laptop", "work", "host").unwrap();
+        let renamed = hosts.replace("laptop", "work");
+        assert_eq!(editor.text(), format!("{}\n{renamed}", FILE.replace("peer 'laptop'", "peer 'work'")));
+        for (from, to) in
+            [("laptop", "other"), ("work", "alice"), ("work", "a b"), ("work", "anyone"), ("work", "")]
+        {
+            assert!(editor.rename_section("peer", from, to, "host").is_err(), "{from} -> {to}");
+        }
+        assert!(editor.text().contains("config peer 'work'"));
     }
 
     #[test]

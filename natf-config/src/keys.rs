@@ -158,13 +158,17 @@ impl KeyFile {
     /// # Errors
     /// [`Error::NoKey`] and [`Error::KeyId`].
     pub fn key(&self, name: &str, id: NonZeroU16) -> Result<&EnrolledKey, Error> {
-        let path = || self.path.clone();
-        let entry = self.entry(name).ok_or_else(|| Error::NoKey { path: path(), name: shown(name) })?;
+        let entry = self.entry(name).ok_or_else(|| self.no_key(name))?;
         if entry.id != id {
             let (found, wanted) = (entry.id.get(), id.get());
-            return Err(Error::KeyId { path: path(), name: shown(name), found, wanted });
+            return Err(Error::KeyId { path: self.path.clone(), name: shown(name), found, wanted });
         }
         Ok(&entry.key)
+    }
+
+    /// That the name has no key here.
+    pub fn no_key(&self, name: &str) -> Error {
+        Error::NoKey { path: self.path.clone(), name: shown(name) }
     }
 
     /// Adds an entry, in memory: [`KeyFile::save`] or [`KeyFile::update`] writes it.
@@ -192,7 +196,7 @@ impl KeyFile {
     pub fn remove(&mut self, name: &str) -> Result<KeyEntry, Error> {
         match self.entries.iter().position(|entry| entry.name == name) {
             Some(index) => Ok(self.entries.remove(index)),
-            None => Err(Error::NoKey { path: self.path.clone(), name: shown(name) }),
+            None => Err(self.no_key(name)),
         }
     }
 

@@ -6,7 +6,7 @@ use natf_config::{
     DomainName, Editor, EnrolUri, EnrolledKey, KeyEntry, KeyFile, RouterConfig, Setting, is_section_name,
 };
 use natf_proto::Random as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Call, ask::ask};
 use crate::error::Error;
@@ -15,11 +15,14 @@ use natf_daemon::random::SystemRandom;
 /// Draws so often for a key id that nobody has; with 65,535 ids and few peers the first does.
 const ID_TRIES: usize = 64;
 
+/// How many live flows ended when the daemon read the files, or why that has to wait.
+pub type Told = Result<u64, String>;
+
 /// `peer add NAME`: prints the key once, as text and as QR code.
 pub fn add(call: &Call, name: &str) -> Result<ExitCode, Error> {
-    let (uri, problem) = enrol(call, name)?;
+    let (uri, told) = enrol(call, name)?;
     show(call, &uri, enrolling(call));
-    report(problem);
+    report(told);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -27,7 +30,7 @@ pub fn add(call: &Call, name: &str) -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// What is wrong with the words of the call or with the files; then nothing is changed.
-pub fn enrol(call: &Call, name: &str) -> Result<(EnrolUri, Option<String>), Error> {
+pub fn enrol(call: &Call, name: &str) -> Result<(EnrolUri, Told), Error> {
     let config = natf_config::load_router(&call.paths.config).map_err(Error::Config)?;
     if !is_section_name(name) {
         return Err(Error::Usage(format!("'{name}' is no name for a peer; use letters, digits and '_'")));
@@ -54,17 +57,46 @@ pub fn enrol(call: &Call, name: &str) -> Result<(EnrolUri, Option<String>), Erro
 
 /// `peer remove NAME`: the daemon ends the peer's live flows.
 pub fn remove(call: &Call, name: &str) -> Result<ExitCode, Error> {
-    let problem = revoke(call, name)?;
+    let told = revoke(call, name)?;
     println!("peer '{name}' is revoked");
-    report(problem);
+    report(told);
     Ok(ExitCode::SUCCESS)
+}
+
+/// `peer rename NAME NEW`: the device keeps its key, and does not notice.
+pub fn rename_peer(call: &Call, name: &str, new: &str) -> Result<ExitCode, Error> {
+    let told = rename(call, name, new)?;
+    println!("peer '{name}' is now '{new}'");
+    report(told);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Gives a peer another name, in both files and in the rows that name it, and tells the daemon.
+///
+/// # Errors
+/// Where there is no such peer, the new name is taken or none, or the files cannot be written.
+pub fn rename(call: &Call, name: &str, new: &str) -> Result<Told, Error> {
+    let mut editor = Editor::open(&call.paths.config)?;
+    editor.rename_section("peer", name, new, "host")?;
+    // The key has both names while the configuration changes: whichever counts has one, whatever happens.
+    KeyFile::update(&call.paths.keys, |keys| {
+        let KeyEntry { id, key, .. } = keys.entry(name).cloned().ok_or_else(|| keys.no_key(name))?;
+        keys.add(KeyEntry { name: new.to_owned(), id, key })
+    })?;
+    let (saved, former) = match editor.save() {
+        Ok(()) => (Ok(()), name),
+        Err(error) => (Err(error), new),
+    };
+    KeyFile::update(&call.paths.keys, |keys| keys.remove(former))?;
+    saved?;
+    Ok(tell_daemon(call))
 }
 
 /// Takes a peer out of both files and tells the daemon; says so where that could not be done.
 ///
 /// # Errors
 /// Where there is no such peer, or the configuration cannot be written.
-pub fn revoke(call: &Call, name: &str) -> Result<Option<String>, Error> {
+pub fn revoke(call: &Call, name: &str) -> Result<Told, Error> {
     let mut editor = Editor::open(&call.paths.config)?;
     editor.delete_section("peer", name)?;
     editor.save()?;
@@ -130,13 +162,15 @@ fn show(call: &Call, uri: &EnrolUri, enrolling: &str) {
 }
 
 /// A daemon that does not run reads the files when it starts.
-fn tell_daemon(call: &Call) -> Option<String> {
-    let error = ask(&call.paths.socket(), &json!({"command": "reload"})).err()?;
-    Some(format!("the change counts from the daemon's next start: {error}"))
+fn tell_daemon(call: &Call) -> Told {
+    match ask(&call.paths.socket(), &json!({"command": "reload"})) {
+        Ok(answer) => Ok(answer.get("ended").and_then(Value::as_u64).unwrap_or_default()),
+        Err(error) => Err(format!("the change counts from the daemon's next start: {error}")),
+    }
 }
 
-fn report(problem: Option<String>) {
-    if let Some(problem) = problem {
+fn report(told: Told) {
+    if let Err(problem) = told {
         eprintln!("natf-routerd: {problem}");
     }
 }

@@ -42,6 +42,7 @@ commands:
   peer add NAME [--role node|tsn] [--host HOST]... [--domain NAME]
                               enrol an outside node or a TSN server; prints its key once, as text and as QR code
   peer list                   the enrolled peers
+  peer rename NAME NEW        give a peer another name; it keeps its key
   peer remove NAME            revoke a peer; its live flows end
   dnsmasq                     the lines by which dnsmasq asks this router for the names of other homes (config end)
   rpc list | call METHOD      for rpcd: the methods, or the answer to one; arguments as JSON on stdin
@@ -120,6 +121,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Er
         ["end", id] => show::end(&call, id),
         ["peer", "add", name] => enrol::add(&call, name),
         ["peer", "list"] => show::peers(&call),
+        ["peer", "rename", name, new] => enrol::rename_peer(&call, name, new),
         ["peer", "remove", name] => enrol::remove(&call, name),
         ["dnsmasq"] => dnsmasq(&call),
         ["rpc", "list"] => rpc::list(),

@@ -51,6 +51,7 @@ enum Doer {
     /// This program, with the files.
     Check,
     PeerAdd,
+    PeerRename,
     PeerRemove,
 }
 
@@ -65,10 +66,10 @@ const fn plain(name: &'static str, doer: Doer) -> Method {
 }
 
 /// Reading methods first, then those that change something; the rights in `acl.d/natf.json` follow this list.
-const METHODS: [Method; 21] = [
+const METHODS: [Method; 23] = [
     plain("status", Doer::Router("status")),
-    plain("mappings", Doer::Router("mappings")),
-    plain("guide", Doer::Router("guide")),
+    Method { name: "mappings", arguments: &[("from", Kind::Number)], doer: Doer::Router("mappings") },
+    Method { name: "guide", arguments: &[("from", Kind::Number)], doer: Doer::Router("guide") },
     plain("names", Doer::Router("names")),
     plain("hosts", Doer::Router("hosts")),
     plain("peers", Doer::Router("peers")),
@@ -78,6 +79,7 @@ const METHODS: [Method; 21] = [
         arguments: &[("name", Kind::Text), ("service", Kind::Text), ("peer", Kind::Text)],
         doer: Doer::Router("why"),
     },
+    plain("refusals", Doer::Router("refusals")),
     plain("check", Doer::Check),
     plain("dnsd_status", Doer::Dnsd("status")),
     plain("dnsd_counters", Doer::Dnsd("counters")),
@@ -94,8 +96,17 @@ const METHODS: [Method; 21] = [
         ],
         doer: Doer::PeerAdd,
     },
+    Method {
+        name: "peer_rename",
+        arguments: &[("name", Kind::Text), ("to", Kind::Text)],
+        doer: Doer::PeerRename,
+    },
     Method { name: "peer_remove", arguments: &[("name", Kind::Text)], doer: Doer::PeerRemove },
-    Method { name: "end", arguments: &[("id", Kind::Number)], doer: Doer::Router("end") },
+    Method {
+        name: "end",
+        arguments: &[("id", Kind::Number), ("source", Kind::Text)],
+        doer: Doer::Router("end"),
+    },
     plain("reload", Doer::Router("reload")),
     plain("dnsd_flush", Doer::Dnsd("flush")),
     plain("dnsd_reload", Doer::Dnsd("reload")),
@@ -152,9 +163,12 @@ fn answer(call: &Call, name: &str, input: impl Read) -> Result<Value, Error> {
         Doer::Endd(command) => Ok(control::ask(&socket("endd.sock"), "natf-endd", &question(command))?),
         Doer::Check => Ok(check(call)),
         Doer::PeerAdd => peer_add(call, &arguments),
+        Doer::PeerRename => {
+            let [name, to] = ["name", "to"].map(|name| text(&arguments, name).unwrap_or_default());
+            Ok(told("renamed", enrol::rename(call, name, to)?))
+        }
         Doer::PeerRemove => {
-            enrol::revoke(call, text(&arguments, "name").unwrap_or_default())?;
-            Ok(json!({"removed": true}))
+            Ok(told("removed", enrol::revoke(call, text(&arguments, "name").unwrap_or_default())?))
         }
     }
 }
@@ -215,6 +229,14 @@ fn text<'a>(arguments: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     arguments.get(name).and_then(Value::as_str)
 }
 
+/// That it was done, how many live flows ended by it, and what stands in the way of its counting at once.
+fn told(done: &str, told: enrol::Told) -> Value {
+    match told {
+        Ok(ended) => json!({done: true, "ended": ended}),
+        Err(problem) => json!({done: true, "warning": problem}),
+    }
+}
+
 /// Enrols a peer; its key is in this answer and in no other.
 fn peer_add(call: &Call, arguments: &Map<String, Value>) -> Result<Value, Error> {
     let hosts = arguments.get("hosts").and_then(Value::as_array).into_iter().flatten();
@@ -224,10 +246,10 @@ fn peer_add(call: &Call, arguments: &Map<String, Value>) -> Result<Value, Error>
         hosts: hosts.filter_map(Value::as_str).map(str::to_owned).collect(),
         ..call.clone()
     };
-    let (uri, problem) = enrol::enrol(&call, text(arguments, "name").unwrap_or_default())?;
+    let (uri, told) = enrol::enrol(&call, text(arguments, "name").unwrap_or_default())?;
     let text = uri.to_uri();
     let mut answer = json!({"peer": uri.peer, "id": uri.id, "uri": *text, "qr": modules(&text)});
-    if let (Some(problem), Value::Object(fields)) = (problem, &mut answer) {
+    if let (Err(problem), Value::Object(fields)) = (told, &mut answer) {
         fields.insert("warning".to_owned(), problem.into());
     }
     Ok(answer)

@@ -16,6 +16,7 @@ use super::{
     guide::RowKey,
     output::{Arrival, Handled, Now, Output},
     peer::Role,
+    refusals::Refused,
     router::Router,
 };
 
@@ -89,7 +90,8 @@ impl Router {
                 self.catch(now, question);
             }
             Err(reason) => {
-                self.counters.refuse(reason);
+                let refused = Refused { peer, from: source, host: notification.name, service: None, reason };
+                self.note_refusal(now.unix, refused);
                 let outcome = GuideOutcome::Refused(Some(reason));
                 self.answer_notice(arrival, peer, counter, notification, outcome);
             }

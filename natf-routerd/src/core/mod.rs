@@ -14,6 +14,7 @@ pub mod names;
 pub mod netbios;
 pub mod output;
 pub mod peer;
+pub mod refusals;
 pub mod registration;
 pub mod registration_message;
 pub mod registration_seen;

@@ -23,6 +23,11 @@ impl Names {
         Some(number)
     }
 
+    /// The name's number, where it has one.
+    pub fn find(&self, name: &HostName) -> Option<u16> {
+        self.numbers.get(name).copied()
+    }
+
     /// The number's name.
     pub fn name(&self, number: u16) -> Option<&HostName> {
         self.names.get(usize::from(number))

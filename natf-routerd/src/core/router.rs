@@ -26,6 +26,7 @@ use super::{
     names::Names,
     output::{Arrival, Await, Entry, FirstFlow, FirstPacket, Handled, Now, Output, Shown},
     peer::{Peers, Role},
+    refusals::{Refusals, Refused},
     registration::Registrations,
     registration_stream::Connections,
 };
@@ -80,6 +81,8 @@ pub(super) struct Question {
     request: MappingRequest,
     counter: u64,
     tries: u8,
+    /// When it was asked, in unix seconds.
+    unix: u64,
 }
 
 /// What happens when the kernel has done its part.
@@ -99,6 +102,7 @@ pub struct Router {
     pub(super) mappings: MappingTable,
     pub(super) names: Names,
     pub(super) counters: Counters,
+    pub(super) refusals: Refusals,
     pub(super) per_peer: BTreeMap<KeyId, u32>,
     pub(super) per_host: BTreeMap<u16, u32>,
     pub(super) per_source: BTreeMap<Ipv4Addr, u32>,
@@ -129,6 +133,7 @@ impl Router {
             mappings: MappingTable::default(),
             names: Names::default(),
             counters: Counters::default(),
+            refusals: Refusals::default(),
             per_peer: BTreeMap::new(),
             per_host: BTreeMap::new(),
             per_source: BTreeMap::new(),
@@ -302,7 +307,7 @@ impl Router {
         request: &MappingRequest,
     ) {
         self.counters.count(Counter::Requests);
-        let question = Question { arrival: *arrival, request: *request, counter, tries: 0 };
+        let question = Question { arrival: *arrival, request: *request, counter, tries: 0, unix: now.unix };
         if let Some(id) = self.mappings.by_transaction(peer, request.transaction) {
             return self.handle_repeated(id, question);
         }
@@ -450,6 +455,12 @@ impl Router {
             || of_peer >= limit
             || of_host >= self.limits.max_per_host;
         if full { Err(Reason::TableFull) } else { Ok(()) }
+    }
+
+    /// Whether there is room for one more mapping of this peer to this host.
+    pub fn has_room(&self, peer: KeyId, host: &HostName) -> bool {
+        // A host without a number has no mapping, and no table has so many names that the last number is taken.
+        self.check_limits(peer, self.names.find(host).unwrap_or(u16::MAX)).is_ok()
     }
 
     /// The next port that neither rests nor is ours already; the kernel knows of all others.
@@ -613,8 +624,16 @@ impl Router {
     }
 
     fn refuse(&mut self, peer: KeyId, question: &Question, reason: Reason) {
-        self.counters.refuse(reason);
+        let Question { arrival, request, unix, .. } = *question;
+        let service = Some((request.transport, request.destination.port()));
+        self.note_refusal(unix, Refused { peer, from: arrival.from, host: request.host, service, reason });
         self.respond(peer, question, Err(reason));
+    }
+
+    /// Counts a refusal and remembers it.
+    pub(super) fn note_refusal(&mut self, unix: u64, refused: Refused) {
+        self.counters.refuse(refused.reason);
+        self.refusals.note(refused, unix);
     }
 
     fn respond(&mut self, peer: KeyId, question: &Question, outcome: Result<Grant, Reason>) {

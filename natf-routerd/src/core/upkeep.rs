@@ -14,6 +14,7 @@ use super::{
     mapping::{Mapping, MappingId, MappingTable, Stage},
     output::{Entry, Now, Output},
     peer::{PeerSetting, Peers},
+    refusals::Refusals,
     registration::Learned,
     router::{Lifetimes, Limits, Router, Waiting, awaited, entry},
 };
@@ -266,6 +267,11 @@ impl Router {
     /// The access control table.
     pub fn access(&self) -> &AccessTable {
         &self.access
+    }
+
+    /// The last refusals.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// The counters.

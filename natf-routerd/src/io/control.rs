@@ -3,6 +3,7 @@
 use std::{io, time::Instant};
 
 use natf_daemon::control;
+use natf_proto::KeyId;
 use serde_json::{Map, Value, json};
 use smol::{
     io::AsyncWriteExt as _,
@@ -17,6 +18,8 @@ use crate::core::{
     mapping::{Mapping, MappingId, Stage},
     output::Entry,
     peer::Role,
+    refusals::Refusal,
+    router::Router,
 };
 
 /// Mappings that are written between two looks at the queue.
@@ -29,7 +32,7 @@ pub async fn serve(daemon: Shared, listener: UnixListener) {
 
 async fn talk(daemon: Shared, question: Value, mut stream: UnixStream) -> io::Result<()> {
     match question.get("command").and_then(Value::as_str) {
-        Some("mappings") => write_mappings(&daemon, &mut stream, limit(&question)).await?,
+        Some("mappings") => write_mappings(&daemon, &mut stream, &question).await?,
         Some("hosts") if question.get("discovered") == Some(&Value::Bool(true)) => {
             discovery::ask_hosts(&daemon).await;
             let mut answer = hosts(&daemon.borrow());
@@ -52,17 +55,26 @@ fn answer(daemon: &mut Daemon, command: &str, question: &Value) -> Value {
         "counters" => Value::Object(counters(daemon)),
         "hosts" => hosts(daemon),
         "peers" => peers(daemon),
-        "guide" => guide(daemon, limit(question)),
+        "guide" => guide(daemon, question),
         "names" => names(daemon),
+        "refusals" => refusals(daemon),
         "why" => why::explain(daemon, question),
         "end" => end(daemon, question),
-        "reload" => match daemon.reload() {
-            Ok(()) => json!({"reloaded": true}),
-            Err(error) => json!({"error": error.to_string()}),
-        },
+        "reload" => reload(daemon),
         other => {
-            json!({"error": format!("'{other}' is no command; use status, mappings, guide, names, counters, hosts, peers, why, end, reload")})
+            json!({"error": format!("'{other}' is no command; use status, mappings, guide, names, refusals, counters, hosts, peers, why, end, reload")})
         }
+    }
+}
+
+/// With how many live flows ended, as the configuration no longer allows them.
+fn reload(daemon: &mut Daemon) -> Value {
+    let before = daemon.router.mappings().len();
+    match daemon.reload() {
+        Ok(()) => {
+            json!({"reloaded": true, "ended": before.saturating_sub(daemon.router.mappings().len())})
+        }
+        Err(error) => json!({"error": error.to_string()}),
     }
 }
 
@@ -75,6 +87,7 @@ fn status(daemon: &Daemon) -> Value {
         "uptime": daemon.started.elapsed().as_secs(),
         "domains": domains,
         "addresses": daemon.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "outside": daemon.outside.map(|outside| outside.to_string()),
         "hosts": daemon.router.access().rows().count(),
         "peers": daemon.router.peers().iter().count(),
         "mappings": daemon.router.mappings().len(),
@@ -122,10 +135,10 @@ fn peers(daemon: &Daemon) -> Value {
 }
 
 /// Rows of the guide table that live (T2).
-fn guide(daemon: &Daemon, limit: usize) -> Value {
+fn guide(daemon: &Daemon, question: &Value) -> Value {
     let (router, now) = (&daemon.router, now());
     let total = router.guide_rows(now).count();
-    let rows = router.guide_rows(now).take(limit).map(|row| {
+    let rows = router.guide_rows(now).skip(from(question)).take(limit(question)).map(|row| {
         let inside = router.may_announce(now, row.peer, row.host);
         let services =
             router.access().rows().find(|(name, _)| *name == row.host).map(|(_, row)| &row.services);
@@ -141,6 +154,28 @@ fn guide(daemon: &Daemon, limit: usize) -> Value {
         })
     });
     json!({"guide": rows.collect::<Vec<_>>(), "total": total})
+}
+
+/// The last refusals, the latest first.
+fn refusals(daemon: &Daemon) -> Value {
+    let rows = daemon.router.refusals().iter().map(|Refusal { refused, times, unix }| {
+        json!({
+            "time": unix,
+            "times": times,
+            "peer": peer_name(&daemon.router, refused.peer),
+            "from": refused.from.to_string(),
+            "host": refused.host.as_str(),
+            "service": refused.service.map(|(transport, port)| format!("{transport}:{port}")),
+            "reason": refused.reason.name(),
+            "because": refused.reason.to_string(),
+        })
+    });
+    json!({"refusals": rows.collect::<Vec<_>>()})
+}
+
+/// The name of a peer's section, where there is one.
+fn peer_name(router: &Router, peer: KeyId) -> &str {
+    router.peers().find(peer).map_or("anyone", |peer| peer.name.as_str())
 }
 
 /// Names learned from dynamic updates (T1).
@@ -168,15 +203,24 @@ fn end(daemon: &mut Daemon, question: &Value) -> Value {
     }
     let id = question.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
     let Some(id) = id else { return json!({"error": "'end' needs the id of a mapping"}) };
-    let ended = daemon.router.end_by_user(now(), MappingId(id));
+    // Numbers are used again: with its source it is the mapping that the asker saw.
+    let source = question.get("source").and_then(Value::as_str);
+    let is_meant = |mapping: &Mapping| source.is_none_or(|source| mapping.source.to_string() == source);
+    let id = MappingId(id);
+    let ended =
+        daemon.router.mappings().find(id).is_some_and(is_meant) && daemon.router.end_by_user(now(), id);
     daemon.carry_out();
     json!({"ended": ended})
 }
 
 /// Writes portion by portion: a table of any size neither fills the memory nor holds the queue up.
-async fn write_mappings(daemon: &Shared, stream: &mut UnixStream, limit: usize) -> io::Result<()> {
-    let ids: Vec<_> = daemon.borrow().router.mappings().iter().map(|(id, _)| id).take(limit).collect();
-    let total = daemon.borrow().router.mappings().len();
+async fn write_mappings(daemon: &Shared, stream: &mut UnixStream, question: &Value) -> io::Result<()> {
+    let is_wanted = |id: &MappingId| usize::try_from(id.0).is_ok_and(|id| id >= from(question));
+    let (ids, total): (Vec<_>, _) = {
+        let daemon = daemon.borrow();
+        let ids = daemon.router.mappings().iter().map(|(id, _)| id);
+        (ids.filter(is_wanted).take(limit(question)).collect(), daemon.router.mappings().len())
+    };
     stream.write_all(b"{\"mappings\":[").await?;
     let mut first = true;
     for portion in ids.chunks(PORTION) {
@@ -195,8 +239,16 @@ async fn write_mappings(daemon: &Shared, stream: &mut UnixStream, limit: usize) 
 
 /// Most rows that the asker wants.
 fn limit(question: &Value) -> usize {
-    let limit = question.get("limit").and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
-    limit.unwrap_or(usize::MAX)
+    number(question, "limit").unwrap_or(usize::MAX)
+}
+
+/// Where they begin: the first number of a mapping, or how many rows of the guide table are passed over.
+fn from(question: &Value) -> usize {
+    number(question, "from").unwrap_or(0)
+}
+
+fn number(question: &Value, name: &str) -> Option<usize> {
+    question.get(name).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok())
 }
 
 fn mapping(daemon: &mut Daemon, id: MappingId) -> Option<Value> {
@@ -207,11 +259,10 @@ fn mapping(daemon: &mut Daemon, id: MappingId) -> Option<Value> {
         .then(|| kernel.look(&Entry { transport, source, mapped, inside, peer }))
         .flatten();
     let counted = entry.as_ref().and_then(|entry| entry.counters);
-    let name = router.peers().find(peer).map_or("anyone", |peer| peer.name.as_str());
     Some(json!({
         "id": id.0,
         "host": router.host_name(mapping).map(|host| host.as_str()),
-        "peer": name,
+        "peer": peer_name(router, peer),
         "protocol": transport.to_string(),
         "source": source.to_string(),
         "mapped": mapped.to_string(),

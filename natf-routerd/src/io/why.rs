@@ -6,19 +6,17 @@ use natf_proto::{HostName, KeyId, Reason, Transport};
 use serde_json::{Value, json};
 
 use super::daemon::{Daemon, now};
-use crate::core::{
-    access::{AccessTable, HostRow},
-    peer::Role,
-};
+use crate::core::{access::HostRow, peer::Role};
 
-/// The checks in the order in which the access control table makes them.
-const ORDER: [(Reason, &str); 6] = [
+/// The checks in the order in which the access control table makes them, and the one that comes with the mapping.
+const ORDER: [(Reason, &str); 7] = [
     (Reason::UnknownHost, "the access control table has a row of this name"),
     (Reason::Denied, "the row says allow"),
     (Reason::Expired, "the row has not expired"),
     (Reason::PeerNotAllowed, "the row and the peer allow each other"),
     (Reason::ServiceNotAllowed, "the service is allowed"),
     (Reason::HostAway, "the host's address is known"),
+    (Reason::TableFull, "there is room for one more mapping"),
 ];
 
 /// Explains what would become of a request for `name` and `service` (`tcp:22`) by `peer` (absent = anyone).
@@ -40,12 +38,16 @@ pub fn explain(daemon: &Daemon, question: &Value) -> Value {
         Some(port) => (transport, port),
         None => row.and_then(some_service).unwrap_or((transport, 1)),
     };
-    let outcome = daemon.router.decide(peer, &host, transport, port, now().unix);
+    let room = |inside| match daemon.router.has_room(peer, &host) {
+        true => Ok(inside),
+        false => Err(Reason::TableFull),
+    };
+    let outcome = daemon.router.decide(peer, &host, transport, port, now().unix).and_then(room);
     json!({
         "host": host.as_str(),
         "service": format!("{transport}:{port}"),
         "peer": text("peer").unwrap_or("anyone"),
-        "steps": steps(outcome, row, access),
+        "steps": steps(outcome, row, daemon),
         "allowed": outcome.is_ok(),
         "learned": learned,
         "because": outcome.map_or_else(|reason| reason.to_string(), |inside| {
@@ -102,32 +104,38 @@ fn find_peer(daemon: &Daemon, name: Option<&str>) -> Option<KeyId> {
     }
 }
 
-fn steps(outcome: Result<Ipv4Addr, Reason>, row: Option<&HostRow>, access: &AccessTable) -> Vec<Value> {
+fn steps(outcome: Result<Ipv4Addr, Reason>, row: Option<&HostRow>, daemon: &Daemon) -> Vec<Value> {
     let failed = outcome.err().and_then(|reason| ORDER.iter().position(|(check, _)| *check == reason));
     let reached = ORDER.iter().enumerate().take(failed.map_or(ORDER.len(), |failed| failed + 1));
-    let step = |(at, (_, check)): (usize, &(Reason, &str))| {
-        let detail = row.map_or(String::new(), |row| detail(at, row, access));
-        json!({"check": check, "passed": Some(at) != failed, "detail": detail})
+    let step = |(at, (reason, check)): (usize, &(Reason, &str))| {
+        let detail = row.map_or(String::new(), |row| detail(*reason, row, daemon));
+        json!({"check": check, "reason": reason.name(), "passed": Some(at) != failed, "detail": detail})
     };
     reached.map(step).collect()
 }
 
-fn detail(at: usize, row: &HostRow, access: &AccessTable) -> String {
-    match ORDER.get(at).map(|(reason, _)| reason) {
-        Some(Reason::Denied) => format!("access {}", if row.allow { "allow" } else { "deny" }),
-        Some(Reason::Expired) => {
+fn detail(reason: Reason, row: &HostRow, daemon: &Daemon) -> String {
+    match reason {
+        Reason::Denied => format!("access {}", if row.allow { "allow" } else { "deny" }),
+        Reason::Expired => {
             row.until.map_or("no end".into(), |until| format!("until {}", natf_config::format_utc(until)))
         }
-        Some(Reason::PeerNotAllowed) => match (&row.peers, row.anyone) {
+        Reason::PeerNotAllowed => match (&row.peers, row.anyone) {
             (_, true) => "open to anyone".into(),
             (None, _) => "every enrolled peer".into(),
             (Some(peers), _) => format!("peers: {}", peers.iter().cloned().collect::<Vec<_>>().join(", ")),
         },
-        Some(Reason::ServiceNotAllowed) if row.services.is_empty() => "all services".into(),
-        Some(Reason::ServiceNotAllowed) => {
+        Reason::ServiceNotAllowed if row.services.is_empty() => "all services".into(),
+        Reason::ServiceNotAllowed => {
             row.services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         }
-        Some(Reason::HostAway) => access.address(row).map_or("unknown".into(), |address| address.to_string()),
+        Reason::HostAway => {
+            daemon.router.access().address(row).map_or("unknown".into(), |address| address.to_string())
+        }
+        Reason::TableFull => {
+            let (mappings, most) = (daemon.router.mappings().len(), daemon.settings.router.max_mappings);
+            format!("{mappings} mappings of {most}")
+        }
         _ => String::new(),
     }
 }

@@ -12,13 +12,20 @@ const PAGE = 1000;
 /* Most rows that are fetched: beyond that a browser shows no table that anybody reads. */
 const MOST = 5000;
 
+/* The words of an error, for those who have no shell. */
+function words(error) {
+	const silent = (/^no (natf-routerd|natf-endd|tsn-dnsd) answers/).exec(error);
+
+	return silent ? _('%s is not running.').format(silent[1]) : error;
+}
+
 function declare(object, method, params) {
 	const call = rpc.declare({ object: object, method: method, params: params || [], reject: true });
 
 	return function(...values) {
 		return call(...values).then(function(answer) {
 			if (answer != null && answer.error)
-				throw new Error(answer.error);
+				throw new Error(words(answer.error));
 
 			return answer;
 		});

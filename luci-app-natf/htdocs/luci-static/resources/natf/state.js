@@ -13,12 +13,12 @@ const PRIVATE = [
 	[ '10.0.0.0', 8 ],
 	[ '172.16.0.0', 12 ],
 	[ '192.168.0.0', 16 ],
-	[ '169.254.0.0', 16 ],
+	[ '169.254.0.0', 16 ]
 ];
 /* RFC 6598, and RFC 7335 for DS-Lite. */
 const CARRIER = [
 	[ '100.64.0.0', 10 ],
-	[ '192.0.0.0', 29 ],
+	[ '192.0.0.0', 29 ]
 ];
 
 const number = (address) => address.split('.').reduce((sum, part) => sum * 256 + +part, 0);
@@ -85,20 +85,18 @@ function ofDaemon(state) {
 }
 
 function ofAddress(state) {
-	const addresses = state.status ? state.status.addresses : [];
-	const carrier = addresses.find((address) => isIn(CARRIER, address));
-	const inner = addresses.find((address) => isIn(PRIVATE, address));
+	const outside = state.status ? state.status.outside : null;
 
-	if (state.status && addresses.length == 0)
+	if (state.status && outside == null)
 		return warn('error', _('The WAN has no IPv4 address.'),
 			_('Wait for the connection, or correct the WAN devices.'), [ 'settings', _('Settings') ]);
 
-	if (carrier)
-		return warn('warning', _('The WAN address %s belongs to the provider\'s NAT (CGNAT or DS-Lite): peers cannot reach it.').format(carrier),
+	if (outside && isIn(CARRIER, outside))
+		return warn('warning', _('The WAN address %s belongs to the provider\'s NAT (CGNAT or DS-Lite): peers cannot reach it.').format(outside),
 			_('Ask the provider for a public IPv4 address.'));
 
-	if (inner)
-		return warn('warning', _('The WAN address %s is private: another router with NAT stands in front of this one.').format(inner),
+	if (outside && isIn(PRIVATE, outside))
+		return warn('warning', _('The WAN address %s is private: another router with NAT stands in front of this one.').format(outside),
 			_('Switch that router to bridge mode, or make this router its exposed host (DMZ), pings included.'));
 
 	return null;
@@ -127,22 +125,21 @@ function ofHosts(state) {
 }
 
 function ofNames(state, lookups) {
-	const addresses = state.status ? state.status.addresses : [];
+	const outside = state.status ? state.status.outside : null;
 
 	if (state.status && state.status.domains.length == 0)
 		return warn('notice', _('The home has no name yet: peers reach hosts by names below it.'),
 			_('Enter the DDNS name.'), [ 'settings', _('Settings') ]);
 
-	if (!addresses.length || !lookups)
-		return null;
-
-	const wrong = lookups.find((name) => !name.addresses.some((address) => addresses.includes(address)));
+	/* Behind another NAT the name leads to that one, and there is a warning of its own. */
+	const wrong = outside && !isIn(PRIVATE.concat(CARRIER), outside)
+		? (lookups || []).find((name) => !name.addresses.includes(outside)) : null;
 
 	if (!wrong)
 		return null;
 
 	return warn('warning', wrong.addresses.length
-		? _('%s leads to %s, not to this router (%s).').format(wrong.name, wrong.addresses.join(', '), addresses.join(', '))
+		? _('%s leads to %s, not to this router (%s).').format(wrong.name, wrong.addresses.join(', '), outside)
 		: _('%s has no IPv4 address in DNS.').format(wrong.name),
 	_('Have the DDNS service answer the name, and the names below it, with the WAN address.'), [ 'settings', _('Settings') ]);
 }
@@ -173,5 +170,5 @@ return baseclass.extend({
 	refusals: (counters) => Object.keys(counters).filter((name) => name.startsWith('refused_'))
 		.reduce((sum, name) => sum + counters[name], 0),
 
-	badge: (state) => state.status ? page.label(_('Running'), 'success') : page.label(_('Not running'), 'warning')
+	badge: (running) => running ? page.label(_('Running'), 'success') : page.label(_('Not running'), 'warning')
 });

@@ -159,8 +159,11 @@ return view.extend({
 
 		section.anonymous = true;
 		section.addremove = true;
+		section.nodescriptions = true;
 		section.addbtntitle = _('Add a host');
-		section.modaltitle = (id) => [ uci.get('natf', id, 'name') || (uci.get('natf', id, '.anonymous') ? _('New host') : id) ];
+		/* LuCI decodes entities twice on the way to the title's HTML. */
+		section.modaltitle = (id) => '%h'.format('%h'.format(
+			uci.get('natf', id, 'name') || (uci.get('natf', id, '.anonymous') ? _('New host') : id)));
 		addName(section);
 		addAddress(section);
 		addAccess(section);

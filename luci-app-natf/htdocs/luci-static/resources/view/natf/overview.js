@@ -4,6 +4,7 @@
 'require natf.calls as calls';
 'require natf.draw as draw';
 'require natf.page as page';
+'require natf.service as service';
 'require natf.state as state';
 
 /*
@@ -38,6 +39,7 @@ return view.extend({
 			{ title: _('Requests'), color: 'var(--primary-color-high, #1976d2)' },
 			{ title: _('Refusals'), color: 'var(--error-color-medium, #d9534f)', dashes: '4 3' }
 		]);
+		this.service = service.create('natf', () => state.load().then((next) => this.show(next)));
 		this.show(now);
 		this.lookup();
 		page.watch(() => state.load().then((next) => this.show(next)), SECONDS);
@@ -50,7 +52,7 @@ return view.extend({
 			page.readonlyNotice(),
 			this.warnings,
 			this.problems,
-			el('div', { 'class': 'cbi-section' }, el('h3', {}, _('State')), this.facts, this.controls()),
+			el('div', { 'class': 'cbi-section' }, el('h3', {}, _('State')), this.facts, this.service.node),
 			el('div', { 'class': 'cbi-section' }, el('h3', {}, _('Requests')), this.line.node));
 	},
 
@@ -72,7 +74,7 @@ return view.extend({
 		this.showWarnings();
 		this.showFacts();
 		this.showProblems();
-		this.showControls();
+		this.service.show(now.service || {}, now.status != null);
 	},
 
 	showWarnings() {
@@ -92,11 +94,11 @@ return view.extend({
 	showFacts() {
 		const status = this.now.status;
 		const hosts = this.now.hosts || [];
-		const rows = [ [ _('Service'), state.badge(this.now), ' ', this.now.service && this.now.service.enabled ? _('starts at boot') : '' ] ];
+		const rows = [ [ _('Service'), state.badge(this.now.status), ' ', this.now.service && this.now.service.enabled ? _('starts at boot') : '' ] ];
 
 		if (status) {
 			rows.push(
-				[ _('WAN address'), status.addresses.join(', ') || '–' ],
+				[ _('WAN address'), status.outside || '–' ],
 				[ _('Name of the home'), status.domains.join(', ') || '–' ],
 				[ _('Hosts'), _('%d allowed of %d').format(hosts.filter((host) => host.access == 'allow').length, status.hosts) ],
 				[ _('Enrolled peers'), status.peers ],
@@ -116,39 +118,6 @@ return view.extend({
 
 		page.fill(this.problems, lists.filter(([ , lines ]) => lines && lines.length).map(([ title, lines ]) =>
 			el('div', { 'class': 'cbi-section' }, el('h3', {}, title), el('ul', {}, lines.map((line) => el('li', {}, el('code', {}, line)))))));
-	},
-
-	controls() {
-		const run = (action) => () => calls.rcInit('natf', action)
-			.then(() => state.load())
-			.then((next) => this.show(next))
-			.catch((error) => page.notify(_('"%s" did not work: %s').format(action, error.message), 'danger'));
-
-		this.buttons = {
-			start: page.button(_('Start'), 'positive', run('start')),
-			restart: page.button(_('Restart'), 'action', run('restart')),
-			stop: page.button(_('Stop'), 'negative', run('stop')),
-			enable: page.button(_('Enable'), 'positive', run('enable'), { 'title': _('Start it when the router boots') }),
-			disable: page.button(_('Disable'), 'negative', run('disable'), { 'title': _('Do not start it when the router boots') })
-		};
-		this.showControls();
-
-		return el('div', { 'role': 'group', 'aria-label': _('Service') }, Object.values(this.buttons).flatMap((button) => [ button, ' ' ]));
-	},
-
-	/* Only what makes a difference is offered. */
-	showControls() {
-		const service = this.now.service || {};
-		const show = (name, is) => { this.buttons[name].style.display = is ? '' : 'none'; };
-
-		if (!this.buttons)
-			return;
-
-		show('start', !service.running);
-		show('restart', service.running);
-		show('stop', service.running);
-		show('enable', !service.enabled);
-		show('disable', service.enabled);
 	},
 
 	handleSave: null,

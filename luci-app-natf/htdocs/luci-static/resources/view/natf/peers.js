@@ -34,6 +34,10 @@ return view.extend({
 		section.anonymous = true;
 		section.addremove = false;
 		section.modaltitle = (id) => [ id ];
+		section.nodescriptions = true;
+		/* LuCI's own way to add makes a section without a key. */
+		section.renderSectionAdd = () => el('div', { 'class': 'cbi-section-create' },
+			page.button(_('Enrol a peer'), 'add', () => enrol.ask(() => this.reload()), { 'id': 'natf-enrol' }));
 		section.renderSectionPlaceholder = () => el('em', {}, _('No peer is enrolled.'));
 		this.addColumns(section);
 		this.addActions(section);
@@ -42,7 +46,6 @@ return view.extend({
 		page.watch(() => calls.settle(calls.peers()).then((next) => this.show(next)), 5);
 
 		return map.render().then((nodes) => el('div', {}, page.readonlyNotice(),
-			el('p', {}, page.button(_('Enrol a peer'), 'add', () => enrol.ask(() => this.reload()), { 'id': 'natf-enrol' })),
 			this.error.node, nodes));
 	},
 

@@ -57,6 +57,7 @@ return view.extend({
 
 		ddns.anonymous = true;
 		ddns.addremove = true;
+		ddns.nodescriptions = true;
 		ddns.addbtntitle = _('Add a DNS server');
 		ddns.modaltitle = () => [ _('Names that hosts register') ];
 

@@ -5,6 +5,8 @@
 'require natf.calls as calls';
 'require natf.fields as fields';
 'require natf.page as page';
+'require natf.service as service';
+'require natf.state as state';
 'require natf.table as table';
 
 /*
@@ -66,6 +68,7 @@ function addGrid(map, type, title, description, button, columns) {
 
 	section.anonymous = true;
 	section.addremove = button != null;
+	section.nodescriptions = true;
 	section.addbtntitle = button;
 	section.modaltitle = () => [ title ];
 
@@ -144,7 +147,8 @@ return view.extend({
 		return Promise.all([ this.fetch(), uci.load('tsn-dnsd') ]);
 	},
 
-	fetch: () => Promise.all([ calls.settle(calls.dnsdStatus()), calls.settle(calls.dnsdRouters()), calls.settle(calls.dnsdZones()) ]),
+	fetch: () => Promise.all([ calls.settle(calls.dnsdStatus()), calls.settle(calls.dnsdRouters()), calls.settle(calls.dnsdZones()),
+		calls.settle(calls.service('tsn-dnsd')) ]),
 
 	render([ answers ]) {
 		const map = new form.Map('tsn-dnsd', _('Settings of tsn-dnsd'));
@@ -176,6 +180,8 @@ return view.extend({
 				{ name: 'value', title: _('Value'), text: (row) => String(row.value), sort: (row) => row.value, right: true }
 			]
 		});
+		this.service = service.create('tsn-dnsd', () => this.fetch().then((next) => this.show(next)));
+		this.service.node.append(page.button(_('Empty the cache'), 'action', () => this.flush()));
 		this.show(answers);
 		page.watch(() => this.fetch().then((next) => this.show(next)), 5);
 		addServer(map);
@@ -191,14 +197,15 @@ return view.extend({
 				_('For clients that run nothing of ours: they use this DNS server, and it tells the home\'s router who is about to connect to which host.')),
 			page.readonlyNotice(),
 			this.error.node,
-			section('natf-dnsd-state', _('State'), this.facts, el('p', {}, page.button(_('Empty the cache'), 'action', () => this.flush()))),
+			section('natf-dnsd-state', _('State'), this.facts, this.service.node),
 			section('natf-dnsd-routers', _('Routers'), this.routers.node),
 			section('natf-dnsd-zones', _('Zones'), this.zones.node),
 			el('details', { 'class': 'cbi-section' }, el('summary', { 'style': 'cursor:pointer' }, _('Counters')), this.counters.node),
 			nodes));
 	},
 
-	show([ status, routers, zones ]) {
+	show([ status, routers, zones, init ]) {
+		this.service.show(init.value || {}, status.value != null);
 		this.error.show(status.error);
 
 		if (routers.value)
@@ -208,7 +215,7 @@ return view.extend({
 			this.zones.update(zones.value.zones);
 
 		if (!status.value)
-			return page.fill(this.facts, page.facts([ [ _('Service'), page.label(_('Not running'), 'warning') ] ]));
+			return page.fill(this.facts, page.facts([ [ _('Service'), state.badge(false) ] ]));
 
 		const { version, uptime, listen, upstream, cache, counters } = status.value;
 
@@ -216,7 +223,7 @@ return view.extend({
 		this.counters.update(Object.keys(counters).filter((name) => counters[name] > 0).map((name) => ({ name: name, value: counters[name] })));
 
 		return page.fill(this.facts, page.facts([
-			[ _('Service'), page.label(_('Running'), 'success') ],
+			[ _('Service'), state.badge(true) ],
 			[ _('Listens at'), listen.join(', ') || '–' ],
 			[ _('Upstream servers'), upstream.map((server) => `${server.address} (${server.state == 'failing' ? _('fails') : _('in use')}${
 				server.round_trip_ms == null ? '' : `, ${server.round_trip_ms.toFixed(1)} ms`})`).join(', ') || '–' ],

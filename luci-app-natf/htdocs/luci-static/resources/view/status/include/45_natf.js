@@ -16,11 +16,11 @@ return baseclass.extend({
 		const status = now.status;
 		const warnings = state.warnings(now, null);
 		const overview = page.el('a', { 'href': L.url('admin/services/natf/overview') }, _('Overview'));
-		const rows = [ [ _('Service'), state.badge(now), ' ', overview ] ];
+		const rows = [ [ _('Service'), state.badge(status), ' ', overview ] ];
 
 		if (status)
 			rows.push(
-				[ _('WAN address'), status.addresses.join(', ') || '–' ],
+				[ _('WAN address'), status.outside || '–' ],
 				[ _('Enrolled peers'), status.peers ],
 				[ _('Live flows'), status.mappings ]);
 
