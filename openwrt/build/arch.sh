@@ -26,9 +26,12 @@ rust_target() {
 rust_flags() {
 	# The compact SHA-2: docs/adr/0004-tsig.md.
 	local compact='--cfg sha2_backend="soft" --cfg sha2_backend_soft="compact"'
+	# For the packer: instructions that stay in the source's order and place are more alike (docs/adr/0006-footprint.md).
+	local alike='-C llvm-args=-pre-RA-sched=source -C llvm-args=-disable-lsr'
+	alike+=' -C llvm-args=-disable-machine-licm -C llvm-args=-disable-machine-cse -C llvm-args=-disable-machine-sink'
 	case $1 in
 	# fix_y2038: else timers never fire, see patches/README.md.
-	mips_24kc | mipsel_24kc) echo "$compact --cfg fix_y2038 -C target-cpu=mips32r2" ;;
+	mips_24kc | mipsel_24kc) echo "$compact --cfg fix_y2038 -C target-cpu=mips32r2 $alike" ;;
 	arm_cortex-a7) echo "$compact -C target-cpu=cortex-a7" ;;
 	aarch64_cortex-a53) echo "-C target-cpu=cortex-a53" ;;
 	x86_64) echo "-C target-cpu=x86-64" ;;
