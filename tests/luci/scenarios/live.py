@@ -61,7 +61,7 @@ def announced(world):
 
 def many(world):
     """Live: 2,000 real flows"""
-    world.configure(world.original.replace("option lan 'br-lan'\n\tlist domain", "option lan 'br-lan'\n\toption pending '120'\n\tlist domain"))
+    world.configure(world.original.replace("config router 'router'\n", "config router 'router'\n\toption pending '120'\n"))
     keys = dict(line.split()[:3:2] for line in world.router("cat", "/etc/natf/keys").splitlines())
     key = base64.urlsafe_b64decode(keys["roamer"] + "=").hex()
     page = world.page().open("live")

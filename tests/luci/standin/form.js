@@ -383,6 +383,12 @@ const TableSection = TypedSection.extend({
 			...this.columns().map((option) => E('th', { 'class': 'th cbi-section-table-cell' }, option.title)),
 			E('th', { 'class': 'th cbi-section-actions' })
 		]);
+		const described = !this.nodescriptions && this.columns().some((option) => option.description);
+		const descriptions = described ? E('tr', { 'class': 'tr cbi-section-table-descr' }, [
+			named ? E('th', { 'class': 'th' }) : null,
+			...this.columns().map((option) => E('th', { 'class': 'th cbi-section-table-cell' }, option.description)),
+			E('th', { 'class': 'th cbi-section-actions' })
+		]) : null;
 		const rows = sids.map((sid, i) => E('tr', {
 			'id': `cbi-${this.configName()}-${sid}`, 'class': 'tr cbi-section-table-row', 'data-sid': sid, 'data-section-id': sid,
 			'data-title': this.rowTitle(sid)
@@ -396,7 +402,7 @@ const TableSection = TypedSection.extend({
 			'id': `cbi-${this.configName()}-${this.sectiontype}`, 'class': 'cbi-section cbi-tblsection', ...this.tabAttributes()
 		}, [
 			...this.heading(),
-			E('table', { 'class': 'table cbi-section-table' }, [ E('thead', {}, [ head ]), E('tbody', {}, rows.length ? rows : [ empty ]) ]),
+			E('table', { 'class': 'table cbi-section-table' }, [ E('thead', {}, [ head, descriptions ]), E('tbody', {}, rows.length ? rows : [ empty ]) ]),
 			this.renderSectionAdd('cbi-tblsection-create')
 		]);
 	},

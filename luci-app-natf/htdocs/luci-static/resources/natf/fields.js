@@ -1,5 +1,6 @@
 'use strict';
 'require baseclass';
+'require form';
 'require uci';
 'require natf.page as page';
 'require natf.services as services';
@@ -20,6 +21,19 @@ function asText(option, show) {
 		return value instanceof Node ? value : page.el('span', {}, value == null || value === '' ? '–' : value);
 	};
 }
+
+/* LuCI's switch has a label that screen readers do not connect with it; `named(section)` gives it another name. */
+const Switch = form.Flag.extend({
+	renderWidget(section, ...rest) {
+		const node = form.Flag.prototype.renderWidget.call(this, section, ...rest);
+		const box = node.querySelector('input[type="checkbox"]');
+
+		if (box)
+			box.setAttribute('aria-label', this.named ? this.named(section) : this.title);
+
+		return node;
+	}
+});
 
 /* The private name of a host: its option, else its section's name. */
 function hostName(section) {
@@ -125,6 +139,7 @@ const checkUntil = (text) => text == '' || parseUntil(text) != null
 const checkService = (text) => text == '' || services.parse(text) != null || services.accepted();
 
 return baseclass.extend({
+	Switch: Switch,
 	asText: asText,
 	hostName: hostName,
 	hosts: hosts,

@@ -69,23 +69,14 @@ function addAddress(section) {
 }
 
 function addAccess(section) {
-	const option = section.option(form.Flag, 'access', _('Allowed'), _('Whether this host can be reached at all.'));
+	const option = section.option(fields.Switch, 'access', _('Allowed'), _('Whether this host can be reached at all.'));
 
 	option.editable = true;
 	option.enabled = 'allow';
 	option.disabled = 'deny';
 	option.default = 'deny';
 	option.rmempty = false;
-	/* The column's title is not the label of a switch; screen readers need one. */
-	option.renderWidget = function(id, ...rest) {
-		const node = form.Flag.prototype.renderWidget.call(this, id, ...rest);
-		const box = node.querySelector('input[type="checkbox"]');
-
-		if (box)
-			box.setAttribute('aria-label', _('Allow %s').format(fields.hostName(id)));
-
-		return node;
-	};
+	option.named = (id) => _('Allow %s').format(fields.hostName(id));
 }
 
 function addServices(section) {

@@ -54,7 +54,7 @@ return view.extend({
 		name.modalonly = false;
 		fields.asText(name, (id) => id);
 
-		const enabled = section.option(form.Flag, 'enabled', _('Enabled'), _('Off shuts the peer out without removing it.'));
+		const enabled = section.option(fields.Switch, 'enabled', _('Enabled'), _('Off shuts the peer out without removing it.'));
 		enabled.default = '1';
 		enabled.rmempty = true;
 		fields.asText(enabled, (id, value) => value == '0' ? page.label(_('off'), 'warning') : _('on'));

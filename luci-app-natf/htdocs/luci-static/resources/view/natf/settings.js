@@ -29,7 +29,7 @@ return view.extend({
 		router.tab('general', _('General'));
 		router.tab('bounds', _('Ports and bounds'));
 
-		let option = router.taboption('general', form.Flag, 'enabled', _('Enabled'), _('Off: nobody is let in.'));
+		let option = router.taboption('general', fields.Switch, 'enabled', _('Enabled'), _('Off: nobody is let in.'));
 		option.default = '1';
 
 		option = router.taboption('general', form.DynamicList, 'domain', _('Name of the home'),
@@ -61,7 +61,7 @@ return view.extend({
 		ddns.addbtntitle = _('Add a DNS server');
 		ddns.modaltitle = () => [ _('Names that hosts register') ];
 
-		option = ddns.option(form.Flag, 'enabled', _('Enabled'));
+		option = ddns.option(fields.Switch, 'enabled', _('Enabled'));
 		option.default = '1';
 		option.editable = true;
 

@@ -40,7 +40,7 @@ function addServer(map) {
 	server.tab('general', _('General'));
 	server.tab('bounds', _('Cache and bounds'));
 
-	let option = server.taboption('general', form.Flag, 'enabled', _('Enabled'));
+	let option = server.taboption('general', fields.Switch, 'enabled', _('Enabled'));
 	option.default = '1';
 
 	for (const [ name, title, placeholder, description, check ] of [
@@ -53,7 +53,7 @@ function addServer(map) {
 		option.validate = (id, text) => text == '' || check(text);
 	}
 
-	option = server.taboption('general', form.Flag, 'query_log', _('Log questions'), _('Every question and what became of it, in the system log.'));
+	option = server.taboption('general', fields.Switch, 'query_log', _('Log questions'), _('Every question and what became of it, in the system log.'));
 
 	for (const [ name, title, usual, datatype, description ] of numbers()) {
 		option = server.taboption('bounds', form.Value, name, title, description);
@@ -75,7 +75,7 @@ function addGrid(map, type, title, description, button, columns) {
 	for (const [ name, heading, widget, text, prepare ] of columns) {
 		const option = section.option(widget, name, heading, text);
 
-		if (widget === form.Flag)
+		if (widget === fields.Switch)
 			Object.assign(option, { default: '1', editable: true });
 		else if (widget !== form.ListValue)
 			shown(option);
@@ -100,7 +100,7 @@ function addRouters(map) {
 			option.modalonly = false;
 			fields.asText(option, (id) => id);
 		} ],
-		[ 'enabled', _('Enabled'), form.Flag ],
+		[ 'enabled', _('Enabled'), fields.Switch ],
 		[ 'domain', _('Domains'), form.DynamicList, _('These names and all below them are announced.'), optional(fields.checkDomain) ],
 		[ 'address', _('Address'), form.Value, _('Where announcements go; usually the address in the answer.'), optional(fields.checkIp) ],
 		[ 'without', _('If it does not answer'), form.ListValue, _('What clients get while the router takes no announcements.'), (option) => {
