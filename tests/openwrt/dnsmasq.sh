@@ -69,6 +69,9 @@ check "the protection stays on for them" is attack.example.com ''
 before=$(restarts)
 service natf reload
 check "a reload that changes no names does not disturb dnsmasq" test "$(restarts)" = "$before"
+service natf restart
+check "nor does a restart" test "$(restarts)" = "$before"
+check "which leaves it told" prints '^server=/parents.example.org/127.0.0.153#5354$' snippet natf
 kill -STOP "$(pid_of natf)"
 no_address() { ! short "$1" | grep -q '[0-9]'; }
 check "while the daemon is silent its names have no address, above all not the router's (N10)" no_address dave.parents.example.org
