@@ -4,8 +4,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns test-openwrt test-arch test-packages bench bench-natf bench-dns audit soak fuzz
-.PHONY: cross ipk opkg-feed deb sizes test-boards clean
+.PHONY: help build tools demo test test-units test-netns test-openwrt test-luci test-arch test-packages bench bench-natf bench-dns audit soak fuzz
+.PHONY: cross ipk opkg-feed deb sizes test-boards screenshots clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,11 +19,12 @@ tools: ## install what demo and tests need (apt)
 demo: ## real programs on a simulated internet; cleans up after itself
 	tests/lab/demo.sh
 
-test: tools test-units test-openwrt test-netns ## everything: unit tests, vectors, simulation, network namespaces
+test: tools test-units test-openwrt test-luci test-netns ## everything: unit tests, vectors, simulation, network namespaces
 
 test-units: ## only what needs no root and no namespaces
 	$(CARGO) test --locked --workspace
 	python3 tests/vectors/check.py
+	tests/luci/translations.py
 	tests/docs.py
 	tests/dependencies.py
 
@@ -33,6 +34,14 @@ test-openwrt: build ## init scripts, dnsmasq and ubus of the OpenWrt packages, w
 	tests/openwrt/dnsmasq.sh
 	tests/openwrt/rpcd.sh
 	tests/openwrt/pipes.sh
+
+test-luci: build ## only the web interface, in a headless Chromium (root)
+	$(CARGO) build --release --locked -p natf-bench
+	tests/luci/run.sh
+
+screenshots: build ## pictures of the web interface for docs/images/luci (root)
+	$(CARGO) build --release --locked -p natf-bench
+	tests/luci/screenshots.sh
 
 test-netns: build ## only the scenarios in tests/netns (root)
 	$(CARGO) build --release --locked -p natf-bench
