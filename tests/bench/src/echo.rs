@@ -18,9 +18,7 @@ pub fn echo(port: u16) -> Outcome {
     let waiter = std::net::UdpSocket::from(socket.as_fd().try_clone_to_owned()?);
     waiter.set_nonblocking(false)?;
     loop {
-        if !inbox.receive(&socket)? {
-            waiter.peek_from(&mut [0])?;
-        }
+        let more = inbox.receive(&socket)?;
         for datagram in inbox.datagrams() {
             if let Some(bytes) = datagram.bytes {
                 outbox.push(datagram.path, |out| out.extend_from_slice(bytes));
@@ -28,5 +26,8 @@ pub fn echo(port: u16) -> Outcome {
         }
         // Who waits for an answer sees which ones were lost.
         outbox.flush(&socket);
+        if !more {
+            waiter.peek_from(&mut [0])?;
+        }
     }
 }

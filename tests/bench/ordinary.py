@@ -1,0 +1,103 @@
+"""Traffic that is not ours (T8): never slower because natf-routerd runs, guides clients and is flooded.
+
+The same connections and streams through the same router, by turns with and without the daemon and its table:
+
+      forward     EN to a static port forward; EN has no row in the guide table
+      guided      the same, but EN has a row: for another service
+      outbound    alice to EN, by masquerading
+"""
+import json
+import subprocess
+import time
+
+from bed import (ALICE, CLIENT_CPU, G1, G2, HOME, KEY, P1, ROUTER, SERVER_CPU, STATIC_WEB, WEB, Failure, Router, peer,
+                 summary, wait_until)
+from throughput import STATIC_IPERF, iperf, serve
+
+ROWS = 1000
+OUT_PORT = 8081
+# A service of alice's to which clients are guided; nobody serves it here.
+GUIDED_PORT = 9999
+STREAMS = {"tcp": {"protocol": "tcp", "reverse": False, "streams": 1, "size": 131072},
+           "udp": {"protocol": "udp", "reverse": False, "streams": 1, "size": 64}}
+FLOOD_PER_S = 5000
+
+
+def measure(bed):
+    """All cases, with and without, in turns."""
+    router = Router(bed, ROUTER + "\toption guide_lifetime '600'\n" + ALICE + f"\tlist service 'tcp:{GUIDED_PORT}'\n",
+                    [peer("dnsd", 3, "tsn"), peer("other", 4, "tsn")])
+    bed.start(bed.alice, bed.binaries / "natf-bench", "accept", f"{P1}:{WEB}", cpu=SERVER_CPU)
+    bed.start(bed.en, bed.binaries / "natf-bench", "accept", f"{G1}:{OUT_PORT}", cpu=SERVER_CPU)
+    serve(bed, G2, STATIC_IPERF)
+    for where, to in ((bed.en, f"{G2}:{STATIC_WEB}"), (bed.alice, f"{G1}:{OUT_PORT}")):
+        words = (bed.binaries / "natf-bench", "connect", to, to, 1)
+        wait_until(lambda where=where, words=words: bed.run(*words, where=where, check=False), "the servers' start")
+    rounds, connections = (2, 100) if bed.quick else (7, 400)
+    samples = {}
+    for turn in range(rounds):
+        for case in ("without", "with") if turn % 2 == 0 else ("with", "without"):
+            if case == "with":
+                router.start(cpu=SERVER_CPU)
+            for name, value in one_round(bed, router, case == "with", connections).items():
+                samples.setdefault(name, {}).setdefault(case, []).append(value)
+            if case == "with":
+                router.stop(leave_nothing=True)
+    rows = [{"what": name, "without": summary(found["without"]), "with": summary(found["with"]),
+             "ratio": summary(one / other for one, other in zip(found["with"], found["without"]))}
+            for name, found in samples.items()]
+    return {"rows": rows, "flood": measure_flood(bed, router), "guide_rows": ROWS}
+
+
+def one_round(bed, router, running, connections):
+    """Connection times in us, streams in Mbit/s."""
+    found = {"connect, forward": connect(bed, bed.en, f"{G2}:{STATIC_WEB}", connections)}
+    if running:
+        guide(bed, router)
+    found["connect, forward, client has a row"] = connect(bed, bed.en, f"{G2}:{STATIC_WEB}", connections)
+    found["connect, outbound"] = connect(bed, bed.alice, f"{G1}:{OUT_PORT}", connections)
+    for name, cell in STREAMS.items():
+        found[f"stream, {name} {cell['size']} B"] = iperf(bed, G2, STATIC_IPERF, cell)[0]
+    return found
+
+
+def connect(bed, where, to, connections):
+    """Median time until a TCP connection stands."""
+    return bed.bench("connect", to, to, connections, where=where, cpu=CLIENT_CPU)["first_us"]
+
+
+def guide(bed, router):
+    """Announces EN and many others."""
+    bed.bench("notify-rate", G2, G1, KEY.hex(), 4, f"alice.{HOME}", ROWS)
+    found = bed.bench("notify", G2, G1, KEY.hex(), 3, f"alice.{HOME}", G1)
+    rows = router.ask("status")["guide"]
+    if found["outcome"] != "guided" or rows < 0.9 * ROWS:
+        raise Failure(f"the guide table is not full: {found}, {rows} rows")
+
+
+def measure_flood(bed, router):
+    """Connections while notifications keep coming: whether those that are not ours wait for those that are."""
+    router.start(cpu=SERVER_CPU)
+    rounds, seconds, connections = (1, 2, 100) if bed.quick else (5, 3, 400)
+    samples = {}
+    for _ in range(rounds):
+        quiet = connect(bed, bed.en, f"{G2}:{STATIC_WEB}", connections)
+        words = ("notify-rate", G2, G1, KEY.hex(), 4, f"alice.{HOME}", FLOOD_PER_S * seconds, FLOOD_PER_S)
+        flood = bed.start(bed.en, bed.binaries / "natf-bench", *words, cpu=SERVER_CPU, stdout=subprocess.PIPE, text=True)
+        # It seals them all before it sends the first.
+        before = handled(router)
+        wait_until(lambda: handled(router) > before, "the first notification", 30)
+        time.sleep(0.2)
+        flooded = connect(bed, bed.en, f"{G2}:{STATIC_WEB}", connections)
+        if flood.poll() is not None:
+            raise Failure("the flood was over before the connections were")
+        told = json.loads(flood.communicate(timeout=60)[0])
+        for key, value in {"quiet_us": quiet, "flooded_us": flooded, "guided_share": told["guided"] / told["sent"]}.items():
+            samples.setdefault(key, []).append(value)
+    router.stop(leave_nothing=True)
+    return {"per_s": FLOOD_PER_S, **{key: summary(values) for key, values in samples.items()}}
+
+
+def handled(router):
+    """How many notifications the router has taken."""
+    return router.ask("counters")["notifications"]
