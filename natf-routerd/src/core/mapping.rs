@@ -102,7 +102,8 @@ impl MappingTable {
         self.lookup(&self.by_transaction, hash, |mapping| (mapping.peer, mapping.transaction) == wanted)
     }
 
-    /// The mapping for packets `G1:s -> G2:m`.
+    /// The mapping for packets `G1:s -> G2:m`; a port of 0 finds the one that awaits, or has awaited, its first packet
+    /// from that address.
     pub fn by_outside(
         &self,
         transport: Transport,
@@ -110,8 +111,13 @@ impl MappingTable {
         mapped: SocketAddrV4,
     ) -> Option<MappingId> {
         let wanted = (transport, source, mapped);
-        let hash = self.hasher.hash_one(wanted);
-        self.lookup(&self.by_outside, hash, |mapping| outside(mapping) == wanted)
+        let awaited = (transport, without_port(*source.ip()), mapped);
+        let find = |key: Outside| {
+            self.lookup(&self.by_outside, self.hasher.hash_one(key), |mapping| {
+                outside(mapping) == wanted || (wanted == awaited && outside_key(mapping) == wanted)
+            })
+        };
+        find(wanted).or_else(|| find(awaited))
     }
 
     /// The mapping for packets `P1:d -> G1:s`: there can be but one.
@@ -170,7 +176,7 @@ impl MappingTable {
         self.unindex(id.0, &mapping);
         *self.slab.get_mut(usize::try_from(id.0).ok()?)? = None;
         self.free.push(id.0);
-        if mapping.stage == Stage::Live {
+        if mapping.stage != Stage::Inserting {
             self.rest(now, outside(&mapping));
         }
         Some(mapping)
@@ -181,12 +187,17 @@ impl MappingTable {
         self.resting.contains(&(transport, source, mapped))
     }
 
-    fn rest(&mut self, now: u32, port: Outside) {
-        if self.resting_order.len() >= QUARANTINE_LIMIT {
-            self.wake_oldest();
-        }
-        if self.resting.insert(port) {
-            self.resting_order.push_back((now.saturating_add(QUARANTINE_SECONDS), port));
+    /// The port rests for the flow's source, and for whoever would be awaited at its address: a late packet of the
+    /// ended flow would be taken for the first one of another.
+    fn rest(&mut self, now: u32, (transport, source, mapped): Outside) {
+        for source in [source, without_port(*source.ip())] {
+            if self.resting_order.len() >= QUARANTINE_LIMIT {
+                self.wake_oldest();
+            }
+            if self.resting.insert((transport, source, mapped)) {
+                let until = now.saturating_add(QUARANTINE_SECONDS);
+                self.resting_order.push_back((until, (transport, source, mapped)));
+            }
         }
     }
 
@@ -237,7 +248,7 @@ impl MappingTable {
             };
             by_transaction.insert_unique(hash(mapping), id, |other| of(other).map_or(0, hash));
         }
-        let hash = |mapping: &Mapping| hasher.hash_one(outside(mapping));
+        let hash = |mapping: &Mapping| hasher.hash_one(outside_key(mapping));
         by_outside.insert_unique(hash(mapping), id, |other| of(other).map_or(0, hash));
         let hash = |mapping: &Mapping| hasher.hash_one((mapping.transport, mapping.source, mapping.inside));
         by_inside.insert_unique(hash(mapping), id, |other| of(other).map_or(0, hash));
@@ -247,7 +258,7 @@ impl MappingTable {
         if let Some(transaction) = mapping.transaction {
             take_out(&mut self.by_transaction, self.hasher.hash_one((mapping.peer, transaction)), id);
         }
-        take_out(&mut self.by_outside, self.hasher.hash_one(outside(mapping)), id);
+        take_out(&mut self.by_outside, self.hasher.hash_one(outside_key(mapping)), id);
         let inside = (mapping.transport, mapping.source, mapping.inside);
         take_out(&mut self.by_inside, self.hasher.hash_one(inside), id);
     }
@@ -255,6 +266,15 @@ impl MappingTable {
 
 fn outside(mapping: &Mapping) -> Outside {
     (mapping.transport, mapping.source, mapping.mapped)
+}
+
+/// Where a mapping is found by its outside. One that awaits its first packet stays there without the port when it has
+/// come: behind a NAT the flow may get another port, and must not be taken for the first packet of another mapping.
+fn outside_key(mapping: &Mapping) -> Outside {
+    match mapping.kind {
+        MappingKind::AwaitsFirstPacket => (mapping.transport, without_port(*mapping.source.ip()), mapping.mapped),
+        MappingKind::Exact | MappingKind::Direct => outside(mapping),
+    }
 }
 
 fn take_out(table: &mut HashTable<u32>, hash: u64, id: u32) {
@@ -334,6 +354,22 @@ mod tests {
     }
 
     #[test]
+    fn a_port_is_found_by_its_address_alone_once_it_awaited_a_packet_from_there() {
+        let mut table = MappingTable::default();
+        let awaiting = Mapping { kind: MappingKind::AwaitsFirstPacket, ..mapping(7, 7) };
+        let unknown = without_port(*awaiting.source.ip());
+        let id = table.insert(Mapping { source: unknown, stage: Stage::Awaiting, ..awaiting }).unwrap();
+        assert_eq!(table.by_outside(Transport::Tcp, unknown, awaiting.mapped), Some(id));
+        table.update(id, |mapping| *mapping = awaiting);
+        assert_eq!(table.by_outside(Transport::Tcp, awaiting.source, awaiting.mapped), Some(id));
+        assert_eq!(table.by_outside(Transport::Tcp, unknown, awaiting.mapped), Some(id), "taken for this address");
+        let other = SocketAddrV4::new(*awaiting.source.ip(), 8);
+        assert_eq!(table.by_outside(Transport::Tcp, other, awaiting.mapped), None);
+        table.remove(id, 0);
+        assert_eq!(table.by_outside(Transport::Tcp, unknown, awaiting.mapped), None);
+    }
+
+    #[test]
     fn a_port_rests_for_two_minutes() {
         let mut table = MappingTable::default();
         let one = mapping(1, 1);
@@ -344,6 +380,21 @@ mod tests {
         assert!(table.is_resting(Transport::Tcp, one.source, one.mapped));
         table.wake(130);
         assert!(!table.is_resting(Transport::Tcp, one.source, one.mapped));
+    }
+
+    #[test]
+    fn a_port_rests_for_everybody_who_would_be_awaited_at_the_address_of_its_flow() {
+        let mut table = MappingTable::default();
+        let one = mapping(1, 1);
+        let id = table.insert(one).unwrap();
+        table.remove(id, 10);
+        let awaited = without_port(*one.source.ip());
+        assert!(
+            table.is_resting(Transport::Tcp, awaited, one.mapped),
+            "its late packets would be the first ones"
+        );
+        let other = without_port([198, 51, 100, 11].into());
+        assert!(!table.is_resting(Transport::Tcp, other, one.mapped));
     }
 
     #[test]
