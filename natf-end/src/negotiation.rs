@@ -30,6 +30,9 @@ pub const GRACE: Duration = Duration::from_millis(50);
 /// may come from its kernel while the daemon starts.
 const MIRRORS: u8 = 2;
 
+/// Times that other addresses of the router begin a negotiation anew: packets wait for a bounded time.
+const RESTARTS_MAX: u8 = 1;
+
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Try {
@@ -51,6 +54,7 @@ pub(crate) struct Negotiation {
     pub asked_dns: bool,
     /// Times that a gateway had to choose another port.
     pub port_tries: u8,
+    restarts: u8,
     tries: usize,
     mirrors: Vec<(Ipv4Addr, u8)>,
 }
@@ -58,7 +62,8 @@ pub(crate) struct Negotiation {
 impl Negotiation {
     pub fn new(held: Vec<PacketId>, ping: Option<Ping>) -> Self {
         let mirrors = Vec::new();
-        Self { held, ping, awaits_targets: false, asked_dns: false, port_tries: 0, tries: 0, mirrors }
+        let (awaits_targets, asked_dns, port_tries, restarts, tries) = (false, false, 0, 0, 0);
+        Self { held, ping, awaits_targets, asked_dns, port_tries, restarts, tries, mirrors }
     }
 
     /// Whether anything was asked before.
@@ -110,10 +115,13 @@ impl Negotiation {
         if home.udp_port.is_some() { Duration::ZERO } else { GRACE }
     }
 
-    /// Begins anew with fresh targets.
+    /// Begins anew with fresh targets; not without end, where DNS says something else each time.
     pub fn restart(&mut self) {
-        self.awaits_targets = false;
-        self.tries = 0;
+        let was_awaited = std::mem::take(&mut self.awaits_targets);
+        if was_awaited || self.restarts < RESTARTS_MAX {
+            self.restarts += u8::from(!was_awaited);
+            self.tries = 0;
+        }
     }
 
     fn carriers(&self, target: Ipv4Addr, home: &Home, memory: &RouterMemory) -> [Option<Carrier>; 2] {

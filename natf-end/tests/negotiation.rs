@@ -4,6 +4,7 @@
 mod sim;
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
@@ -400,6 +401,21 @@ fn dns_servers_that_rotate_addresses_keep_no_packet_held_for_ever() {
         world.drain();
     }
     assert_eq!((world.refused.len(), world.resolves.len()), (1, 1));
+}
+
+#[test]
+fn dns_servers_that_always_say_something_else_keep_no_packet_held_for_ever() {
+    let mut world = World::new(34, home(Some(7)));
+    world.boxes = BTreeMap::new();
+    world.packet(1, tcp(40_000, ALICE, 22), "alice");
+    for round in 0..50 {
+        world.run_ms(300);
+        let other = Ipv4Addr::new(192, 0, 2, round);
+        world.engine.handle_targets(world.now, ALICE, &[other]);
+        world.drain();
+    }
+    assert_eq!((world.refused.len(), world.engine.held()), (1, 0));
+    assert!(world.refused[0].2 - world.start < Duration::from_secs(8), "{:?}", world.refused);
 }
 
 #[test]
