@@ -1,37 +1,21 @@
 #!/usr/bin/env bash
-# Packs .ipk files from the feed's packages (openwrt/NAME/Makefile) and the programs that cross.sh built, without an SDK.
+# Packs .ipk files (opkg: OpenWrt up to 24.10) from the feed's packages and the programs that cross.sh built, without an SDK.
 #   ipk.sh ARCH [PACKAGE...]        writes target/openwrt/ipk/ARCH/PACKAGE_VERSION_ARCH.ipk
 # The same sources give the same bytes: sorted names, owner 0, no time but that of the last commit.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=openwrt/build/arch.sh
 . openwrt/build/arch.sh
+# shellcheck source=openwrt/build/stage.sh
+. openwrt/build/stage.sh
 
 arch=${1:?ipk.sh: which architecture? one of: $ARCHES}
 rust_target "$arch" >/dev/null
 shift
-feed=${FEED:-openwrt}
-packages=("$@")
-if ((${#packages[@]} == 0)); then
-	mapfile -t packages < <(find -L "$feed" -mindepth 2 -maxdepth 2 -name Makefile -printf '%P\n' | sed 's#/Makefile$##' | sort)
-fi
-((${#packages[@]})) || { echo "ipk.sh: no package in '$feed'" >&2; exit 1; }
-
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-export LC_ALL=C TZ=UTC
-umask 022
 out=$PWD/target/openwrt/ipk/$arch
 mkdir -p "$out"
 # A package that is no more must not stay in the feed.
 (($#)) || rm -f "$out"/*.ipk
-stage=$(mktemp -d "$PWD/target/openwrt/stage.XXXXXX")
-trap 'rm -rf "$stage"' EXIT
-
-programs=$stage/programs
-mkdir -p "$programs"
-for daemon in $DAEMONS; do
-	[[ ! -e target/openwrt/$arch/$daemon ]] || install -D -m 755 "target/openwrt/$arch/$daemon" "$programs/bin/$daemon"
-done
 
 # pack FILE DIRECTORY: a tar.gz that depends on nothing but the content. zopfli's is 4 % smaller than gzip's.
 pack() {
@@ -55,6 +39,7 @@ script() {
 describe() {
 	local name=$1 control=$stage/$1/control size text
 	mkdir -p "$control"
+	keep "$name" "$control/conffiles"
 	size=$(find "$stage/$name/data" -type f -printf '%s\n' | awk '{s += $1} END {print s + 0}')
 	{
 		sed '/^$/d' "$stage/$name.control"
@@ -70,39 +55,17 @@ describe() {
 		[[ -e $stage/$name.${text%%:*} ]] || continue
 		install -m 755 "$stage/$name.${text%%:*}" "$control/${text#*:}"
 	done
-	[[ ! -e $stage/$name.conffiles ]] || keep "$name"
 }
 
-# keep NAME: conffiles that the package brings are opkg's to keep, others sysupgrade's.
-keep() {
-	local file
-	while read -r file; do
-		[[ -n $file ]] || continue
-		if [[ -f $stage/$1/data$file ]]; then
-			echo "$file" >>"$stage/$1/control/conffiles"
-		elif [[ ! -e $stage/$1/data/lib/upgrade/keep.d/$1 ]] || ! grep -qx "$file" "$stage/$1/data/lib/upgrade/keep.d/$1"; then
-			mkdir -p "$stage/$1/data/lib/upgrade/keep.d"
-			echo "$file" >>"$stage/$1/data/lib/upgrade/keep.d/$1"
-		fi
-	done <"$stage/$1.conffiles"
-}
-
-for package in "${packages[@]}"; do
-	make --silent --no-print-directory -C "$feed/$package" -I "$PWD/openwrt/build/sdk/feeds/packages/lang/rust" stage \
-		TOPDIR="$PWD/openwrt/build/sdk" STAGE="$stage" PROGRAMS="$programs" ARCH_PACKAGES="$arch"
-done
-
-for control in "$stage"/*.control; do
-	name=$(basename "$control" .control)
+stage_packages "$arch" "$@"
+for name in $(staged); do
 	describe "$name"
 	parts=$stage/$name/parts
 	mkdir -p "$parts"
 	echo 2.0 >"$parts/debian-binary"
 	pack "$parts/data.tar.gz" "$stage/$name/data"
 	pack "$parts/control.tar.gz" "$stage/$name/control"
-	version=$(sed -n 's/^Version: //p' "$stage/$name/control/control")
-	architecture=$(sed -n 's/^Architecture: //p' "$stage/$name/control/control")
-	ipk=$out/${name}_${version}_$architecture.ipk
+	ipk=$out/${name}_$(field "$name" Version)_$(field "$name" Architecture).ipk
 	rm -f "$out/${name}_"*.ipk
 	# The order is OpenWrt's: what opkg reads first stands first.
 	tar -C "$parts" --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf - \

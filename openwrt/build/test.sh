@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks the .ipk files of what `make cross` built: the same bytes twice, unpackable, modes, owners, control fields, sizes; and the
-# feed's index and signature; translations. With the real opkg and usign in $OPKG and $USIGN also test-opkg.sh.
+# feed's index and signature; translations. With the real opkg and usign in $OPKG and $USIGN also test-opkg.sh, with the
+# real apk in $APK also test-apk.sh.
 #   test.sh [ARCH...]       all that are built
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -92,6 +93,10 @@ for arch in "${arches[@]}"; do
 	if [[ -n ${OPKG:-} ]]; then
 		openwrt/build/test-opkg.sh "$feed" "$work/key-$arch.pub" "$arch" || fail "$arch: opkg"
 		ok "$arch: opkg, from the signed feed"
+	fi
+	if [[ -n ${APK:-} ]]; then
+		openwrt/build/test-apk.sh "$arch" || fail "$arch: apk"
+		ok "$arch: apk, from the signed feed"
 	fi
 done
 echo "$passed passed"

@@ -233,10 +233,16 @@ check "a second run changes nothing" test "$(<"$S/natf")" = "$once"
 config natf <<<"$good"
 service natf start
 eventually 10 answers
-# As prerm, stop and postrm do (openwrt/natf/Makefile).
-check "all flows can be ended" in_root natf-routerd end all
+# What the package brings for prerm and postrm (openwrt/natf/Makefile). opkg runs prerm before it stops the service, apk after.
+for script in prerm postrm; do
+	sed -n "/^define Package\/natf\/$script/,/^endef/p" "$repository/openwrt/natf/Makefile" | sed '1d;$d;s/\$\$/$/g' >"$root/tmp/$script"
+done
+trace() { in_root sh -x "/tmp/$1" 2>&1; }
+check "all flows are ended" prints '^\+ exit 0' trace prerm
+check "by the daemon that runs" runs natf
 service natf stop
-sed -n '/^define Package\/natf\/postrm/,/^endef/p' "$repository/openwrt/natf/Makefile" | sed '1d;$d;s/\$\$/$/g' >"$root/tmp/postrm"
+check "all flows are ended though the service is stopped" prints '^\+ break' trace prerm
+check "and it is stopped again" not runs natf
 rm "$root/etc/natf/keys"
 in_root sh /tmp/postrm
 check "no table is left" not table natf
