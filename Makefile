@@ -4,8 +4,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns test-openwrt test-luci test-arch test-packages bench bench-natf bench-dns audit soak fuzz
-.PHONY: cross ipk opkg-feed deb sizes test-boards screenshots clean
+.PHONY: help build tools demo test test-units test-netns test-openwrt test-luci test-arch test-packages test-reproducible bench bench-natf bench-dns audit soak fuzz
+.PHONY: cross ipk opkg-feed apk apk-feed deb sizes test-boards test-board-mipsel test-board-be bench-board screenshots clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,9 +50,14 @@ test-netns: build ## only the scenarios in tests/netns (root)
 test-arch: ## unit tests of wire formats and configuration on each OpenWrt architecture (qemu-user); ARCHES="..."
 	openwrt/build/test-arch.sh $(ARCHES)
 
-test-boards: build ## NAT-f and TSN through an emulated MIPS router (root; downloads Debian's mipsel kernel)
-	openwrt/build/cross.sh mipsel_24kc
-	tests/boards/mipsel.sh target/openwrt/mipsel_24kc $(or $(CARGO_TARGET_DIR),target)/release
+test-boards: build ## the package natf on emulated routers, MIPS and x86_64 (root; downloads Debian's kernels)
+	tests/boards/run.sh mipsel x86_64
+
+test-board-mipsel: build ## the same, MIPS only
+	tests/boards/run.sh mipsel
+
+test-board-be: build ## the same on a big-endian MIPS router, whose kernel and programs are built first
+	tests/boards/run.sh mips
 
 test-packages: ## .ipk, feed and .deb: same bytes twice, right content, installable
 	openwrt/build/test.sh
@@ -60,6 +65,9 @@ test-packages: ## .ipk, feed and .deb: same bytes twice, right content, installa
 
 bench: tools ## all benchmarks, and docs/benchmarks.md anew; QUICK=1 for a look (root, 20 min)
 	tests/bench/bench.sh
+
+test-reproducible: ## two builds of the last commit give the same bytes; 10 minutes and more; ARCH=aarch64_cortex-a53
+	openwrt/build/test-reproducible.sh $(or $(ARCH),aarch64_cortex-a53)
 
 bench-natf: tools ## only those of NAT-f: start-up and mapping requests (root)
 	tests/bench/bench.sh startup mapping
@@ -91,6 +99,12 @@ ipk: cross ## packages for opkg in target/openwrt/ipk/ARCH, without an SDK
 
 opkg-feed: ipk ## signed feed directories in target/openwrt/feed/ARCH; FEED_KEY=NAME signs with NAME.sec
 	openwrt/build/feed.sh $(ARCHES)
+
+apk: cross ## packages for apk (OpenWrt 25.12) in target/openwrt/apk/ARCH; needs apk-tools 3, APK=PROGRAM
+	for arch in $(ARCHES); do openwrt/build/apk.sh $$arch || exit 1; done
+
+apk-feed: apk ## signed feed directories in target/openwrt/apk-feed/ARCH; FEED_KEY=NAME signs with NAME.pem
+	openwrt/build/apk-feed.sh $(ARCHES)
 
 deb: ## Debian packages of natf-endd and tsn-dnsd in target/deb
 	packaging/deb/build.sh

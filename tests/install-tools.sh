@@ -32,6 +32,7 @@ jq          jq
 busybox     busybox-static
 vsftpd      vsftpd
 lighttpd    lighttpd
+chromium    chromium
 /usr/bin/python3 python3
 '
 

@@ -115,9 +115,7 @@ class Page:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
         self.resize(width, height)
-        self.send("Emulation.setEmulatedMedia", {"features": [
-            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
-            {"name": "prefers-reduced-motion", "value": "reduce"}]})
+        self.theme(dark)
         self.send("Network.setExtraHTTPHeaders", {"headers": {"Accept-Language": language}})
 
     def send(self, method, parameters=None, timeout=20):
@@ -148,6 +146,11 @@ class Page:
     def resize(self, width, height, scale=1, mobile=False):
         self.send("Emulation.setDeviceMetricsOverride",
                   {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": mobile})
+
+    def theme(self, dark):
+        self.send("Emulation.setEmulatedMedia", {"features": [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            {"name": "prefers-reduced-motion", "value": "reduce"}]})
 
     def goto(self, url):
         self.send("Page.navigate", {"url": url})

@@ -95,7 +95,7 @@ def from_the_daemon(world):
     flow = world.hold("alice.home.example.net", 80)
     world.ping("mallory.home.example.net:80")
     world.router("cp", plugin, "/tmp/plugin")
-    for nasty in (" ".join(NASTY), NASTY[3]):
+    for nasty in (" ".join(NASTY),):
         world.write(plugin, f"""#!/bin/sh
 /usr/bin/jq --arg nasty {shell_quoted(nasty)} '
 	def spoil: walk(if type == "string" then $nasty else . end);

@@ -33,29 +33,27 @@ def fill_the_pages(world):
     return world.hold("alice.home.example.net", 80)
 
 
-def small(world):
-    """At the width of a phone"""
-    flow = fill_the_pages(world)
-    for width in (320, 400):
-        page = world.page(width=width, height=740)
-        for name in (*PAGES, "status/overview"):
-            page.open(name)
-            world.check(f"{name} fits into {width} pixels", lambda: none(page.ask(
-                """return document.documentElement.scrollWidth <= innerWidth ? [] : [ `${document.documentElement.scrollWidth} px`,
-					...all('body *').filter((node) => node.getBoundingClientRect().right > innerWidth + 1).map((node) => node.outerHTML.slice(0, 120)) ]""")))
-        page.open("hosts").click("Add a host")
-        world.check("so does a dialogue", page.until, "return document.querySelector('.modal').scrollWidth <= innerWidth")
-    flow.kill()
+OVERFLOW = """return document.documentElement.scrollWidth <= args[0] ? [] : [ `${document.documentElement.scrollWidth} px`,
+	...all('body *').filter((node) => node.getBoundingClientRect().right > args[0] + 1).map((node) => node.outerHTML.slice(0, 120)) ]"""
 
 
-def dark(world):
-    """In the dark, and in the light: text can be read"""
+def looks(world):
+    """In the light, in the dark, on a phone, with a screen reader"""
     flow = fill_the_pages(world)
-    for theme in (False, True):
-        page = world.page(dark=theme)
-        for name in (*PAGES, "status/overview"):
-            page.open(name)
-            world.check(f"{name}: contrast, {'dark' if theme else 'light'}", lambda: none(page.ask(CONTRAST)))
+    page = world.page()
+    for name in (*PAGES, "status/overview"):
+        page.resize(1200, 900)
+        page.theme(dark=False)
+        page.open(name)
+        world.check(f"{name}: every control has a name", lambda: none(names_of(page)))
+        world.check(f"{name}: contrast in the light", lambda: none(page.ask(CONTRAST)))
+        page.theme(dark=True)
+        world.check(f"{name}: contrast in the dark", lambda: none(page.ask(CONTRAST)))
+        for width in (400, 320):
+            page.resize(width, 740, mobile=True)
+            world.check(f"{name} fits into {width} pixels", lambda: none(page.ask(OVERFLOW, width)))
+    page.open("hosts").click("Add a host")
+    world.check("so does a dialogue", page.until, "return document.documentElement.scrollWidth <= 320 && document.querySelector('.modal').scrollWidth <= 320")
     flow.kill()
 
 
@@ -66,13 +64,9 @@ def names_of(page):
             if not node["ignored"] and node["role"]["value"] in ROLES and not node.get("name", {}).get("value", "").strip()]
 
 
-def readers(world):
-    """With a screen reader, and without a mouse"""
-    flow = fill_the_pages(world)
+def keyboard(world):
+    """Without a mouse"""
     page = world.page()
-    for name in (*PAGES, "status/overview"):
-        page.open(name)
-        world.check(f"{name}: every control has a name", lambda: none(names_of(page)))
     for name, button in (("hosts", "Add a host"), ("peers", "Enrol a peer"), ("peers", "Rename laptop"), ("peers", "Revoke laptop")):
         page.open(name)
         page.ask("named('button', args[0]).focus()", button)
@@ -83,7 +77,6 @@ def readers(world):
         world.check(f"{button}: Tab gets into the dialogue", page.run, "return document.querySelector('#modal_overlay').contains(document.activeElement)")
         page.press("Escape")
         world.check(f"{button}: Escape closes it", page.modal_closed)
-    flow.kill()
 
 
 def japanese(world):
