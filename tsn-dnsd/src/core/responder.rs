@@ -51,8 +51,8 @@ pub enum Handled {
 pub struct Held {
     /// What the router is told.
     pub announcement: Announcement,
-    client: Client,
-    packet: Box<[u8]>,
+    pub(super) client: Client,
+    pub(super) packet: Box<[u8]>,
     reply: Box<[u8]>,
 }
 

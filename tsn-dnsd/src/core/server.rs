@@ -360,9 +360,17 @@ impl Server {
         }
     }
 
-    /// What a held reply becomes.
-    pub fn handle_verdict(&self, held: &Held, verdict: &Verdict, out: &mut Vec<u8>) {
+    /// What a held reply becomes, signed if its question is; `unix_now` in seconds.
+    pub fn handle_verdict(
+        &mut self,
+        held: &Held,
+        verdict: &Verdict,
+        unix_now: impl FnOnce() -> u64,
+        out: &mut Vec<u8>,
+    ) {
+        let start = out.len();
         self.responder.release(held, verdict, out);
+        self.sign_reply(held.client, &held.packet, unix_now, start, out);
     }
 
     fn seconds(&self, now: Instant) -> u32 {

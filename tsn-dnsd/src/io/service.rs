@@ -363,7 +363,7 @@ async fn announce(service: Rc<Service>, held: Held, way: Way) {
     let announcer = service.announcer.clone();
     let verdict = announcer.announce(held.announcement.clone()).await;
     let mut out = Vec::new();
-    service.server.borrow().handle_verdict(&held, &verdict, &mut out);
+    service.server.borrow_mut().handle_verdict(&held, &verdict, unix_now, &mut out);
     service.deliver(&way, &out);
 }
 

@@ -36,4 +36,4 @@ pub use update::{Change, UpdateOutcome};
 pub use zones::{ZoneStatus, Zones};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

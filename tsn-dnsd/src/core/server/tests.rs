@@ -10,6 +10,7 @@ use super::{
     super::{announced::Domains, cache::CacheLimits, question::tests::Query},
     *,
 };
+use crate::zone::tests::{NOW, key, sign};
 
 const CLIENT: Client = Client { address: IpAddr::V4(Ipv4Addr::new(192, 168, 1, 7)), over_udp: true };
 const STRANGER: Client = Client { address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)), over_udp: true };
@@ -249,13 +250,34 @@ fn t4_an_announced_address_is_held_until_its_router_was_told() {
     assert_eq!((announcement.client, announcement.id), (CLIENT.address, 0x1234));
     assert_eq!(announcement.addresses, [ADDRESS]);
     let mut out = Vec::new();
-    bench.server.handle_verdict(&held, &Verdict::Send(vec![ADDRESS]), &mut out);
+    bench.server.handle_verdict(&held, &Verdict::Send(vec![ADDRESS]), || NOW, &mut out);
     let reply = Message::from_octets(out).unwrap();
     assert_eq!(
         (ttl(&reply), reply.opt().unwrap().rcode(reply.header())),
         (2, domain::base::iana::OptRcode::NOERROR)
     );
     assert_eq!(bench.counter("announced"), 1);
+}
+
+/// Octets of the signature that a reply ends with.
+fn signature_length(reply: Vec<u8>) -> Option<usize> {
+    let reply = Message::from_octets(reply).unwrap();
+    let signature = reply.get_last_additional::<domain::rdata::Tsig<_, _>>()?;
+    Some(signature.data().mac_slice().len())
+}
+
+#[test]
+fn rfc8945_5_3_a_signed_question_for_an_announced_name_gets_a_signed_answer() {
+    let mut bench = Bench::new();
+    let keys = vec![key("alice", "hmac-sha256")];
+    *bench.server.zones() = Zones::new(&zone::Config { keys, ..zone::Config::default() }, NOW).unwrap();
+    bench.learn(&ALICE, 300);
+    for verdict in [Verdict::Send(vec![ADDRESS]), Verdict::Refuse(22, "no daemon".to_owned())] {
+        let (handled, mut out) = bench.ask(CLIENT, &sign(ALICE.edns(1232, false), "alice", NOW, &[], 32));
+        let Handled::Announce(held) = handled else { panic!("{handled:?}") };
+        bench.server.handle_verdict(&held, &verdict, || NOW, &mut out);
+        assert_eq!(signature_length(out), Some(32), "{verdict:?}");
+    }
 }
 
 #[test]
@@ -265,7 +287,7 @@ fn t6_a_refused_client_gets_no_address_but_the_reason() {
     let Handled::Announce(held) = bench.ask(CLIENT, &ALICE.edns(1232, false)).0 else { panic!() };
     for verdict in [Verdict::Refuse(18, "denied".into()), Verdict::Send(Vec::new())] {
         let mut out = Vec::new();
-        bench.server.handle_verdict(&held, &verdict, &mut out);
+        bench.server.handle_verdict(&held, &verdict, || NOW, &mut out);
         let reply = Message::from_octets(out).unwrap();
         assert_eq!((reply.header().rcode(), reply.header_counts().ancount()), (Rcode::NOERROR, 0));
         assert_eq!(extended_error(&reply), Some(18));
@@ -282,7 +304,7 @@ fn only_the_addresses_whose_routers_agree_are_sent() {
     let Handled::Announce(mut held) = bench.ask(CLIENT, &ALICE.plain()).0 else { panic!() };
     held.announcement.addresses.push(Ipv4Addr::new(198, 51, 100, 2));
     let mut out = Vec::new();
-    bench.server.handle_verdict(&held, &Verdict::Send(vec![ADDRESS]), &mut out);
+    bench.server.handle_verdict(&held, &Verdict::Send(vec![ADDRESS]), || NOW, &mut out);
     let reply = Message::from_octets(out).unwrap();
     let records: Vec<_> = reply.answer().unwrap().limit_to::<A>().map(Result::unwrap).collect();
     assert_eq!((records.len(), records[0].data().addr(), records[0].ttl().as_secs()), (1, ADDRESS, 2));
@@ -361,7 +383,7 @@ fn t4_an_alias_of_an_announced_name_is_announced_as_that_name() {
     bench.server.handle_answer(bench.now, answer);
     assert!(matches!(bench.ask(CLIENT, &packet).0, Handled::Announce(_)));
     let mut out = Vec::new();
-    bench.server.handle_verdict(&held, &Verdict::Send(vec![ADDRESS]), &mut out);
+    bench.server.handle_verdict(&held, &Verdict::Send(vec![ADDRESS]), || NOW, &mut out);
     let reply = Message::from_octets(out).unwrap();
     let names: Vec<_> = reply.answer().unwrap().map(|record| record.unwrap().owner().to_string()).collect();
     assert_eq!(names, ["alias.lab", "alice.home.example.net"]);

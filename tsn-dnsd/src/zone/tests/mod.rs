@@ -17,14 +17,14 @@ use sha2::Sha256;
 use super::{Config, KeySetting, RecordSetting, UpdateOutcome, ZoneSetting, Zones};
 
 /// 2025-11-21, some time of the day.
-pub(super) const NOW: u64 = 1_763_700_000;
+pub(crate) const NOW: u64 = 1_763_700_000;
 pub(super) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 pub(super) fn record(name: &str, rtype: &str, value: &str) -> RecordSetting {
     RecordSetting { name: name.into(), rtype: rtype.into(), value: value.into(), ttl: None }
 }
 
-pub(super) fn key(name: &str, algorithm: &str) -> KeySetting {
+pub(crate) fn key(name: &str, algorithm: &str) -> KeySetting {
     KeySetting { name: name.into(), algorithm: algorithm.into(), secret: SECRET.to_vec().into() }
 }
 
@@ -210,7 +210,7 @@ pub(super) fn deliver(zones: &mut Zones, packet: &[u8]) -> Vec<u8> {
 }
 
 /// RFC 8945, 4.3, spelled out once more; `request_mac` in replies.
-pub(super) fn sign(
+pub(crate) fn sign(
     mut packet: Vec<u8>,
     key: &str,
     time: u64,
