@@ -2,9 +2,10 @@
 //!
 //! A client that lost the answer repeats its message (RFC 2136, 7.1 leaves it to the server to cope), and so does an
 //! attacker who recorded it. When the list is full the oldest entry goes, and what its key signed before it is
-//! refused as too old (RFC 8945, 5.2.3).
+//! refused as too old (RFC 8945, 5.2.3). What other keys signed is not: a client whose clock is fast shuts out nobody
+//! else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use domain::base::iana::Rcode;
 
@@ -17,6 +18,8 @@ const SEEN_MAX: usize = 1024;
 struct Entry {
     /// 128 bits of the MAC name the message.
     mac: [u8; 16],
+    /// Path of the key's name.
+    key: Box<[u8]>,
     time_signed: u64,
     rcode: Rcode,
 }
@@ -25,8 +28,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     entries: VecDeque<Entry>,
-    /// Signed before this and not in the list: too old.
-    floor: u64,
+    /// Signed by this key before this time and not in the list: too old. Only configured keys get here.
+    floors: BTreeMap<Box<[u8]>, u64>,
 }
 
 impl Seen {
@@ -38,7 +41,7 @@ impl Seen {
 
     /// Whether the message may be one that was forgotten.
     pub(super) fn is_too_old(&self, session: &Session) -> bool {
-        session.time_signed < self.floor
+        self.floors.get(&session.path()).is_some_and(|floor| session.time_signed < *floor)
     }
 
     pub(super) fn remember(&mut self, session: &Session, rcode: Rcode) {
@@ -46,9 +49,10 @@ impl Seen {
         if self.entries.len() >= SEEN_MAX
             && let Some(oldest) = self.entries.pop_front()
         {
-            self.floor = self.floor.max(oldest.time_signed);
+            let floor = self.floors.entry(oldest.key).or_default();
+            *floor = oldest.time_signed.max(*floor);
         }
-        self.entries.push_back(Entry { mac, time_signed: session.time_signed, rcode });
+        self.entries.push_back(Entry { mac, key: session.path(), time_signed: session.time_signed, rcode });
     }
 }
 
