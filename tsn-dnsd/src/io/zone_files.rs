@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -79,7 +79,7 @@ impl ZoneFiles {
             UpdateOutcome::Save(change) => change,
         };
         let name = change.zone_name();
-        let known = files.remove(&name).filter(|file| !file.has_grown());
+        let known = files.remove(&name).filter(|file| !file.has_grown() && file.is_at(&self.path(&name)));
         let snapshot = if known.is_none() { server.borrow_mut().zones().snapshot(&name) } else { None };
         let (path, journal) = (self.path(&name), change.journal().to_owned());
         let saved = smol::unblock(move || save(known, &path, snapshot.as_deref(), &journal)).await;
@@ -129,6 +129,14 @@ impl ZoneFile {
 
     fn has_grown(&self) -> bool {
         self.length > GROWN_MIN && self.length / 2 > self.fresh
+    }
+
+    /// Whether the file is still there, and no other one is in its place: somebody may have removed or restored it, and
+    /// what is written into a file without a name is lost with the daemon.
+    fn is_at(&self, path: &Path) -> bool {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let (own, there) = (self.file.metadata().map(identity), fs::metadata(path).map(identity));
+        matches!((own, there), (Ok(own), Ok(there)) if own == there)
     }
 
     fn append(&mut self, text: &str) -> io::Result<()> {
@@ -343,6 +351,23 @@ mod tests {
         assert!(!lengths.is_sorted(), "it becomes shorter at times");
         let (_, after) = loaded(&directory);
         assert!((0..200).all(|number| knows(after.borrow_mut().zones(), number)));
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn update_is_not_written_into_a_file_that_is_gone() {
+        let directory = scratch();
+        let (files, before) = loaded(&directory);
+        let path = directory.join("home.example.net.zone");
+        assert_eq!(send(&files, &before, 1), 0);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(send(&files, &before, 2), 0);
+        // Another one in its place, as from a backup.
+        fs::copy(&path, directory.join("copy")).unwrap();
+        fs::rename(directory.join("copy"), &path).unwrap();
+        assert_eq!(send(&files, &before, 3), 0);
+        let (_, after) = loaded(&directory);
+        assert!((1..4).all(|number| knows(after.borrow_mut().zones(), number)));
         fs::remove_dir_all(directory).unwrap();
     }
 
