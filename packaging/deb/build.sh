@@ -17,7 +17,8 @@ done
 
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 architecture=$(dpkg --print-architecture)
-maintainer='The natf authors <natf@natf.example>'
+# Who packs says so as to Debian's own tools; without, an address that is nobody's (RFC 2606), as the field has to have one.
+maintainer="${DEBFULLNAME:-The natf authors} <${DEBEMAIL:-nobody@natf.invalid}>"
 programs=${CARGO_TARGET_DIR:-target}/release
 ${CARGO:-cargo} build --release --locked "${packages[@]/#/--package=}"
 mkdir -p target/deb
