@@ -13,12 +13,13 @@ def lines(title, x_label, y_label, series):
     points = [point for one in series.values() for point in one]
     smallest = min((x for x, _ in points if x > 0), default=1)
     xs = Axis([x or smallest / 3 for x, _ in points], LEFT, WIDTH - RIGHT)
-    ys = Axis([y for _, y in points], HEIGHT - BOTTOM, TOP)
+    ys = Axis([y for _, y in points], HEIGHT - BOTTOM, TOP, 0.06)
     parts = frame(title)
     for value in ys.ticks():
         parts.append(line(LEFT, ys.at(value), WIDTH - RIGHT, ys.at(value), "#dddddd"))
         parts.append(text(LEFT - 8, ys.at(value) + 4, short(value), "end"))
-    for x in sorted({x for x, _ in points}) if len({x for x, _ in points}) <= 7 else xs.ticks():
+    known = {x for x, _ in points}
+    for x in sorted(known if len(known) <= 7 else {*xs.ticks(), *(known & {0})}):
         parts.append(line(xs.at(x or smallest / 3), HEIGHT - BOTTOM, xs.at(x or smallest / 3), HEIGHT - BOTTOM + 5, "#333333"))
         parts.append(text(xs.at(x or smallest / 3), HEIGHT - BOTTOM + 20, short(x), "middle"))
     parts.append(line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "#333333"))
@@ -60,10 +61,11 @@ def bars(title, unit, groups):
 class Axis:
     """A logarithmic axis between two places."""
 
-    def __init__(self, values, start, end):
+    def __init__(self, values, start, end, margin=0.0):
         self.low, self.high = math.log10(min(values)), math.log10(max(values))
         if self.high - self.low < 0.3:
             self.low, self.high = self.low - 0.2, self.high + 0.2
+        self.low -= margin * (self.high - self.low)
         self.start, self.end = start, end
 
     def at(self, value):
@@ -104,6 +106,8 @@ def text(x, y, words, anchor):
 
 def short(value):
     """A number for an axis."""
-    if value >= 1000:
+    if value >= 10_000:
         return f"{value / 1000:.3g}k"
+    if value >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.3g}"
