@@ -14,6 +14,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import urllib.parse
 
@@ -109,6 +110,15 @@ class Menu:
     def pages(self):
         return [path for path, node in sorted(self.nodes.items(), key=lambda item: item[1].get("order", 0))
                 if node["action"]["type"] == "view" and self.satisfied(path)]
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A browser that goes to another page lets its calls go; all else is worth a line."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -212,8 +222,7 @@ def main():
     Handler.menu = Menu(options.root)
     # As when rpcd starts anew: whoever was logged in no longer is.
     signal.signal(signal.SIGHUP, lambda *_: Handler.ubus.sessions.clear())
-    http.server.ThreadingHTTPServer.daemon_threads = True
-    http.server.ThreadingHTTPServer(("", options.port), Handler).serve_forever()
+    Server(("", options.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ config record
                 page.press("Escape")
                 page.modal_closed()
         page.open("peers").click("Enrol a peer")
-        page.until("return document.querySelector('.modal input')")
+        page.until("return top_() !== document && document.querySelector('.modal input')")
         world.check("and in the dialogue of enrolling", lambda: none(page.run(HARM)))
         page.problems[:] = [problem for problem in page.problems if "stand-in" in problem]
     for name, text in original.items():

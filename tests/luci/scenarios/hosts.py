@@ -88,7 +88,7 @@ def refuse_wrong_input(world):
     world.check("dismissing leaves nothing behind", lambda: page.modal_closed() and page.hides("Unsaved Changes")
                 and world.config() == before)
     page.click("Add a host")
-    page.until("return document.querySelector('.modal input')")
+    page.until("return top_() !== document && document.querySelector('.modal input')")
     page.press("Escape")
     world.check("Escape dismisses, too", page.modal_closed)
 
