@@ -65,6 +65,15 @@ for package in "${packages[@]}"; do
 	ok "$package: a purge leaves nothing"
 done
 
+# From 0 (all is taken away) to 100.
+exposure_max=25
+if command -v systemd-analyze >/dev/null; then
+	for package in "${packages[@]}"; do
+		systemd-analyze security --offline=true --threshold=$exposure_max "$package/$package.service" >"$root/log" 2>&1 ||
+			fail "$package.service is exposed: $(tail -n 1 "$root/log")"
+		ok "$package: the unit runs with little power"
+	done
+fi
 if command -v lintian >/dev/null; then
 	for package in "${packages[@]}"; do
 		lintian --no-cfg --allow-root --fail-on error,warning "$(newest "$package")" || fail "lintian"
