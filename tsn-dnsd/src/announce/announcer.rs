@@ -15,6 +15,7 @@ use natf_proto::{
 
 use super::{
     capability::{Capabilities, Capability},
+    counters::Counters,
     exchange::{Exchange, Sent, Subject},
     origin::Origin,
     refusal::Refusal,
@@ -91,53 +92,6 @@ pub enum Output {
     },
     /// Everybody who waits for this ticket gets the verdict.
     Done(Ticket, Verdict),
-}
-
-/// What happened so far; every number has a name that a user can read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Notifications, each counted once.
-    pub notifications: u64,
-    /// Questions that waited for the notification of another one.
-    pub shared: u64,
-    /// Messages sent again because no answer came.
-    pub repeated: u64,
-    /// Answers: the guide table has a row.
-    pub guided: u64,
-    /// Answers: refused.
-    pub refused: u64,
-    /// Answers: a higher counter is wanted.
-    pub stale: u64,
-    /// Notifications that came back as they were sent.
-    pub mirrored: u64,
-    /// Notifications that nobody answered in time.
-    pub silent: u64,
-    /// Answers that are not sealed by the router, or that say nothing sensible.
-    pub forged: u64,
-    /// Answers to nothing that is under way: late, or not ours.
-    pub unmatched: u64,
-    /// Questions that found too many notifications under way.
-    pub busy: u64,
-}
-
-impl Counters {
-    /// All of them, with their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("notifications", self.notifications),
-            ("notifications_shared", self.shared),
-            ("notifications_repeated", self.repeated),
-            ("answers_guided", self.guided),
-            ("answers_refused", self.refused),
-            ("answers_stale", self.stale),
-            ("answers_mirrored", self.mirrored),
-            ("answers_forged", self.forged),
-            ("answers_unmatched", self.unmatched),
-            ("routers_silent", self.silent),
-            ("announcing_busy", self.busy),
-        ]
-        .into_iter()
-    }
 }
 
 /// All notifications under way.
@@ -220,7 +174,7 @@ impl Announcer {
             return Asking::Now(without(&asked.row, Refusal::Silent));
         }
         if self.exchanges.len() >= EXCHANGES_MAX {
-            self.counters.busy += 1;
+            self.counters.announcing_busy += 1;
             return Asking::Now(Verdict::Refuse(Refusal::Busy));
         }
         if !awaited {
@@ -234,7 +188,7 @@ impl Announcer {
     fn shared(&mut self, subject: &Subject) -> Option<Ticket> {
         let ticket = *self.by_subject.get(subject)?;
         self.exchanges.get(&ticket).filter(|exchange| exchange.awaited)?;
-        self.counters.shared += 1;
+        self.counters.notifications_shared += 1;
         Some(ticket)
     }
 
@@ -289,13 +243,13 @@ impl Announcer {
     /// Takes the payload of an echo reply from `source`.
     pub fn handle_reply(&mut self, now: Instant, source: Ipv4Addr, bytes: &[u8]) {
         let Ok(notice) = Notice::parse(bytes) else {
-            self.counters.forged += 1;
+            self.counters.answers_forged += 1;
             return;
         };
         let ticket = self.by_counter.get(&(notice.key, notice.counter)).copied();
         let found = ticket.and_then(|ticket| Some((ticket, self.exchanges.get(&ticket)?)));
         let Some((ticket, exchange)) = found.filter(|(_, exchange)| exchange.subject.router == source) else {
-            self.counters.unmatched += 1;
+            self.counters.answers_unmatched += 1;
             return;
         };
         match notice.kind {
@@ -305,7 +259,7 @@ impl Announcer {
                 let answer = body.and_then(|body| NotificationAnswer::parse(&body).ok());
                 match answer.filter(|answer| answer.id == exchange.id) {
                     Some(answer) => self.handle_answer(now, ticket, &answer.outcome),
-                    None => self.counters.forged += 1,
+                    None => self.counters.answers_forged += 1,
                 }
             }
         }
@@ -315,10 +269,10 @@ impl Announcer {
     fn handle_mirror(&mut self, now: Instant, ticket: Ticket, bytes: &[u8]) {
         let Some(exchange) = self.exchanges.get_mut(&ticket) else { return };
         if !exchange.sent.iter().any(|sent| sent.is_mirrored_by(bytes)) {
-            self.counters.forged += 1;
+            self.counters.answers_forged += 1;
             return;
         }
-        self.counters.mirrored += 1;
+        self.counters.answers_mirrored += 1;
         exchange.mirrors += 1;
         let router = exchange.subject.router;
         if exchange.mirrors == 1 && exchange.awaited {
@@ -334,15 +288,15 @@ impl Announcer {
         self.capabilities.answered(exchange.subject.router);
         match outcome {
             GuideOutcome::Guided { .. } => {
-                self.counters.guided += 1;
+                self.counters.answers_guided += 1;
                 self.finish(ticket, |_| Verdict::Send);
             }
             GuideOutcome::Refused(reason) => {
-                self.counters.refused += 1;
+                self.counters.answers_refused += 1;
                 self.finish(ticket, |_| Verdict::Refuse(Refusal::Router(*reason)));
             }
             GuideOutcome::Stale { floor } => {
-                self.counters.stale += 1;
+                self.counters.answers_stale += 1;
                 exchange.stale += 1;
                 let key = exchange.row.keys.id();
                 if exchange.stale > STALE_MAX || !self.counter.raise_floor(key, *floor) {
@@ -369,7 +323,7 @@ impl Announcer {
             return self.forget(ticket);
         }
         if now >= exchange.end {
-            self.counters.silent += 1;
+            self.counters.routers_silent += 1;
             self.capabilities.silent(now, exchange.subject.router);
             exchange.awaited = false;
             let verdict = without(&exchange.row, Refusal::Silent);
@@ -381,7 +335,7 @@ impl Announcer {
         let end = exchange.end;
         if exchange.mirrors == 1 || exchange.tries < TRIES {
             exchange.tries += 1;
-            self.counters.repeated += 1;
+            self.counters.notifications_repeated += 1;
             self.send(ticket);
         }
         self.schedule(ticket, (now + self.wait / u32::from(TRIES)).min(end));
@@ -416,251 +370,4 @@ fn without(row: &RouterRow, refusal: Refusal) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use natf_proto::{PeerKeys, Reason};
-
-    const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
-    const WAIT: Duration = Duration::from_millis(300);
-
-    struct Seeded(u8);
-
-    impl Random for Seeded {
-        fn fill(&mut self, bytes: &mut [u8]) {
-            self.0 = self.0.wrapping_add(1);
-            bytes.fill(self.0);
-        }
-    }
-
-    struct Scene {
-        announcer: Announcer,
-        row: Rc<RouterRow>,
-        now: Instant,
-    }
-
-    impl Scene {
-        fn new(without: Without) -> Self {
-            let random = Box::new(Seeded(0));
-            let settings = Settings { wait: WAIT, unix_seconds: 1_800_000_000, random };
-            let row = RouterRow {
-                name: "home".into(),
-                domains: vec!["home.example.net".into()],
-                keys: PeerKeys::derive(KeyId(7), &[7; 32]),
-                address: None,
-                without,
-            };
-            Self { announcer: Announcer::new(settings), row: Rc::new(row), now: Instant::now() }
-        }
-
-        fn ask(&mut self, id: u16, client: u8, name: &str) -> Asking {
-            let origin = Origin::Address(Ipv4Addr::new(198, 51, 100, client));
-            let (name, row) = (name.parse().unwrap(), self.row.clone());
-            self.announcer.handle_question(self.now, Asked { id, origin, name, router: ROUTER, row })
-        }
-
-        fn outputs(&mut self) -> Vec<Output> {
-            std::iter::from_fn(|| self.announcer.poll_output()).collect()
-        }
-
-        fn sent(&mut self) -> NoticeMessage {
-            match self.outputs().as_slice() {
-                [Output::Send { to: ROUTER, message }] => **message,
-                other => panic!("{other:?}"),
-            }
-        }
-
-        fn answer(&mut self, question: &NoticeMessage, outcome: GuideOutcome) {
-            let notice = Notice::parse(question).unwrap();
-            let asked = Notification::parse(&self.row.keys.open_notice(&notice).unwrap()).unwrap();
-            let body = NotificationAnswer { id: asked.id, origin: asked.origin, outcome }.emit();
-            let message =
-                self.row.keys.seal_notice(NoticeKind::Answer, notice.counter, &body, &mut Seeded(99));
-            self.announcer.handle_reply(self.now, ROUTER, &message);
-        }
-
-        fn pass(&mut self, time: Duration) {
-            self.now += time;
-            self.announcer.handle_timeout(self.now);
-        }
-    }
-
-    const GUIDED: GuideOutcome = GuideOutcome::Guided { lifetime: Duration::from_secs(30) };
-
-    #[test]
-    fn t4_the_client_is_answered_when_the_router_is_ready() {
-        let mut scene = Scene::new(Without::Refuse);
-        let Asking::Wait(ticket) = scene.ask(0xbeef, 7, "alice.home.example.net") else { panic!() };
-        let message = scene.sent();
-        let body = scene.row.keys.open_notice(&Notice::parse(&message).unwrap()).unwrap();
-        let notification = Notification::parse(&body).unwrap();
-        assert_eq!(notification.id, 0xbeef);
-        assert_eq!(notification.origin, Some(Ipv4Addr::new(198, 51, 100, 7)));
-        assert_eq!(notification.name.as_str(), "alice.home.example.net");
-        scene.answer(&message, GUIDED);
-        assert_eq!(scene.outputs(), [Output::Done(ticket, Verdict::Send)]);
-        assert_eq!(scene.announcer.under_way(), 0);
-    }
-
-    #[test]
-    fn t4_questions_for_the_same_share_one_notification_and_others_do_not() {
-        let mut scene = Scene::new(Without::Refuse);
-        let first = scene.ask(1, 7, "alice.home.example.net");
-        assert_eq!(scene.ask(2, 7, "alice.home.example.net"), first);
-        let message = scene.sent();
-        assert_ne!(scene.ask(3, 8, "alice.home.example.net"), first);
-        assert_ne!(scene.ask(4, 7, "bob.home.example.net"), first);
-        assert_eq!(scene.outputs().len(), 2);
-        scene.answer(&message, GUIDED);
-        assert_eq!(scene.outputs().len(), 1);
-        // The next connection is announced anew.
-        assert_ne!(scene.ask(5, 7, "alice.home.example.net"), first);
-        assert_eq!(scene.announcer.counters().shared, 1);
-    }
-
-    #[test]
-    fn a_refusal_is_handed_on() {
-        for without in [Without::Refuse, Without::Answer] {
-            let mut scene = Scene::new(without);
-            let Asking::Wait(ticket) = scene.ask(1, 7, "bob.home.example.net") else { panic!() };
-            let message = scene.sent();
-            scene.answer(&message, GuideOutcome::Refused(Some(Reason::Denied)));
-            let verdict = Verdict::Refuse(Refusal::Router(Some(Reason::Denied)));
-            assert_eq!(scene.outputs(), [Output::Done(ticket, verdict)]);
-        }
-    }
-
-    #[test]
-    fn t6_a_router_without_tsn_is_answered_for_normally_where_that_is_wanted() {
-        let mut scene = Scene::new(Without::Answer);
-        let Asking::Wait(ticket) = scene.ask(1, 7, "alice.home.example.net") else { panic!() };
-        for _ in 0..2 {
-            let message = scene.sent();
-            scene.announcer.handle_reply(scene.now, ROUTER, &message);
-            scene.pass(MIRROR_PAUSE);
-        }
-        assert_eq!(scene.outputs(), [Output::Done(ticket, Verdict::Send)]);
-        // From now on its names cost no ICMP.
-        assert_eq!(scene.ask(2, 7, "alice.home.example.net"), Asking::Now(Verdict::Send));
-        assert_eq!(scene.outputs(), []);
-    }
-
-    #[test]
-    fn t6_else_a_mirror_is_a_refusal_and_the_next_question_asks_again() {
-        let mut scene = Scene::new(Without::Refuse);
-        let Asking::Wait(ticket) = scene.ask(1, 7, "alice.home.example.net") else { panic!() };
-        for _ in 0..2 {
-            let message = scene.sent();
-            scene.announcer.handle_reply(scene.now, ROUTER, &message);
-            scene.pass(MIRROR_PAUSE);
-        }
-        assert_eq!(scene.outputs(), [Output::Done(ticket, Verdict::Refuse(Refusal::NotCapable))]);
-        let Asking::Wait(ticket) = scene.ask(2, 7, "alice.home.example.net") else { panic!() };
-        let message = scene.sent();
-        scene.answer(&message, GUIDED);
-        assert_eq!(scene.outputs(), [Output::Done(ticket, Verdict::Send)]);
-    }
-
-    #[test]
-    fn a_lost_notification_is_repeated() {
-        let mut scene = Scene::new(Without::Refuse);
-        let Asking::Wait(ticket) = scene.ask(1, 7, "alice.home.example.net") else { panic!() };
-        let first = scene.sent();
-        scene.pass(WAIT / 3);
-        let second = scene.sent();
-        assert_ne!(first[..], second[..]);
-        // The answer to either counts.
-        scene.answer(&first, GUIDED);
-        assert_eq!(scene.outputs(), [Output::Done(ticket, Verdict::Send)]);
-        scene.answer(&second, GUIDED);
-        assert_eq!((scene.outputs(), scene.announcer.counters().unmatched), (vec![], 1));
-    }
-
-    #[test]
-    fn a_silent_router_delays_once_and_its_first_sign_of_life_counts() {
-        let mut scene = Scene::new(Without::Refuse);
-        let Asking::Wait(ticket) = scene.ask(1, 7, "alice.home.example.net") else { panic!() };
-        let mut sends = 0;
-        while scene.announcer.poll_timeout().is_some_and(|due| due < scene.now + WAIT + LINGER / 2) {
-            sends += scene.outputs().iter().filter(|output| matches!(output, Output::Send { .. })).count();
-            let next = scene.announcer.poll_timeout().unwrap();
-            scene.pass(next - scene.now);
-            if scene.announcer.counters().silent == 1 {
-                break;
-            }
-        }
-        assert_eq!(sends, usize::from(TRIES));
-        let refused = Verdict::Refuse(Refusal::Silent);
-        assert_eq!(scene.outputs(), [Output::Done(ticket, refused)]);
-        // Nobody waits any more; once a second the router is asked behind the client's back.
-        assert_eq!(scene.ask(2, 7, "alice.home.example.net"), Asking::Now(refused));
-        assert_eq!(scene.outputs(), []);
-        scene.pass(Duration::from_secs(1));
-        assert_eq!(scene.ask(3, 7, "alice.home.example.net"), Asking::Now(refused));
-        let probe = scene.sent();
-        assert_eq!(scene.ask(4, 8, "alice.home.example.net"), Asking::Now(refused));
-        assert_eq!(scene.outputs(), []);
-        scene.answer(&probe, GUIDED);
-        assert!(matches!(scene.ask(5, 7, "alice.home.example.net"), Asking::Wait(_)));
-    }
-
-    #[test]
-    fn a_stale_counter_is_raised_at_once_but_not_for_ever() {
-        let mut scene = Scene::new(Without::Refuse);
-        let Asking::Wait(ticket) = scene.ask(1, 7, "alice.home.example.net") else { panic!() };
-        let mut floor = 1 << 60;
-        for _ in 0..STALE_MAX {
-            let message = scene.sent();
-            scene.answer(&message, GuideOutcome::Stale { floor });
-            floor += 1000;
-        }
-        let message = scene.sent();
-        assert!(Notice::parse(&message).unwrap().counter > 1 << 60);
-        scene.answer(&message, GuideOutcome::Stale { floor });
-        assert_eq!(scene.outputs(), [Output::Done(ticket, Verdict::Refuse(Refusal::NotCapable))]);
-        assert_eq!(scene.announcer.under_way(), 0);
-    }
-
-    #[test]
-    fn forged_misdirected_and_unasked_answers_change_nothing() {
-        let mut scene = Scene::new(Without::Refuse);
-        scene.ask(1, 7, "alice.home.example.net");
-        let message = scene.sent();
-        let counter = Notice::parse(&message).unwrap().counter;
-        let other = PeerKeys::derive(KeyId(7), &[8; 32]);
-        let body = NotificationAnswer { id: 1, origin: None, outcome: GUIDED }.emit();
-        let forged = other.seal_notice(NoticeKind::Answer, counter, &body, &mut Seeded(1));
-        scene.announcer.handle_reply(scene.now, ROUTER, &forged);
-        let mut mirror = message;
-        mirror[90] ^= 1;
-        scene.announcer.handle_reply(scene.now, ROUTER, &mirror);
-        scene.announcer.handle_reply(scene.now, ROUTER, b"garbage");
-        assert_eq!(scene.announcer.counters().forged, 3);
-        let elsewhere = Ipv4Addr::new(203, 0, 113, 3);
-        scene.announcer.handle_reply(scene.now, elsewhere, &message);
-        let unasked = scene.row.keys.seal_notice(NoticeKind::Answer, counter + 1, &body, &mut Seeded(1));
-        scene.announcer.handle_reply(scene.now, ROUTER, &unasked);
-        let another_id = NotificationAnswer { id: 2, origin: None, outcome: GUIDED }.emit();
-        let wrong = scene.row.keys.seal_notice(NoticeKind::Answer, counter, &another_id, &mut Seeded(1));
-        scene.announcer.handle_reply(scene.now, ROUTER, &wrong);
-        assert_eq!((scene.announcer.counters().unmatched, scene.announcer.counters().forged), (2, 4));
-        assert_eq!(scene.outputs(), []);
-        assert_eq!(scene.announcer.under_way(), 1);
-    }
-
-    #[test]
-    fn a_flood_of_questions_has_a_bound() {
-        let mut scene = Scene::new(Without::Refuse);
-        for number in 0..EXCHANGES_MAX {
-            assert!(matches!(scene.ask(1, 7, &format!("n{number}.home.example.net")), Asking::Wait(_)));
-        }
-        let busy = Asking::Now(Verdict::Refuse(Refusal::Busy));
-        assert_eq!(scene.ask(1, 7, "one-more.home.example.net"), busy);
-        for _ in 0..20 {
-            scene.pass(WAIT);
-            scene.outputs();
-        }
-        assert_eq!(scene.announcer.under_way(), 0);
-        assert!(scene.announcer.by_counter.is_empty() && scene.announcer.by_subject.is_empty());
-        assert_eq!(scene.announcer.poll_timeout(), None);
-    }
-}
+mod tests;

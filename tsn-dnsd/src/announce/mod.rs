@@ -13,12 +13,14 @@
 
 mod announcer;
 mod capability;
+mod counters;
 mod exchange;
 mod origin;
 mod refusal;
 mod routers;
 
-pub use announcer::{Announcer, Asked, Asking, Counters, Output, Settings, Ticket, Verdict};
+pub use announcer::{Announcer, Asked, Asking, Output, Settings, Ticket, Verdict};
+pub use counters::Counters;
 pub use origin::{Origin, Origins};
 pub use refusal::Refusal;
 pub use routers::{RouterRow, Routers};
