@@ -57,8 +57,8 @@ counters! {
     answered_here,
     /// Questions that joined an equal one under way.
     joined,
-    /// Dynamic updates (RFC 2136).
-    updates,
+    /// Dynamic updates (RFC 2136), of which those of the zones say more.
+    queries_update,
     /// Answers for announced names held until their router was told (T4).
     announced,
     /// Clients that were given no address for an announced name.

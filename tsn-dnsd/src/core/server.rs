@@ -131,7 +131,7 @@ impl Server {
                 self.handle_question(now, client, &question, out)
             }
             Err(Unreadable::Update) => {
-                counters.updates.up();
+                counters.queries_update.up();
                 Handled::Update
             }
             Err(Unreadable::Drop) => silent(&counters.not_a_query),

@@ -129,3 +129,20 @@ fn zones(daemon: &Daemon) -> Value {
         .collect();
     json!({"zones": rows})
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::{announce, core, zone};
+
+    #[test]
+    fn no_counter_hides_another_one_of_its_name() {
+        let server = core::counters::Counters::default();
+        let (zones, announcer) = (zone::Counters::default(), announce::Counters::default());
+        let mut seen = BTreeSet::new();
+        for (name, _) in server.iter().chain(zones.iter()).chain(announcer.iter()) {
+            assert!(seen.insert(name), "{name} stands twice");
+        }
+    }
+}
