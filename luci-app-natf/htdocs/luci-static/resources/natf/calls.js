@@ -12,11 +12,11 @@ const PAGE = 1000;
 /* Most rows that are fetched: beyond that a browser shows no table that anybody reads. */
 const MOST = 5000;
 
-/* The words of an error, for those who have no shell. */
+/* The words of an error, for those who have no shell. LuCI puts the places in its code behind them. */
 function words(error) {
 	const silent = (/^no (natf-routerd|natf-endd|tsn-dnsd) answers/).exec(error);
 
-	return silent ? _('%s is not running.').format(silent[1]) : error;
+	return silent ? _('%s is not running.').format(silent[1]) : error.split('\n')[0];
 }
 
 function declare(object, method, params) {
@@ -25,9 +25,11 @@ function declare(object, method, params) {
 	return function(...values) {
 		return call(...values).then(function(answer) {
 			if (answer != null && answer.error)
-				throw new Error(words(answer.error));
+				throw new Error(answer.error);
 
 			return answer;
+		}).catch(function(error) {
+			throw new Error(words(String(error.message || error)));
 		});
 	};
 }

@@ -31,20 +31,36 @@ function isIn(networks, address) {
 	});
 }
 
+/* Every so many times the files are checked and the hosts asked for: for a small router that is work. */
+const SELDOM = 6;
+
+let slow = null;
+let age = 0;
+let answered = null;
+
+/* The check of the files and the hosts: anew from time to time, and where the daemon has come or gone. */
+function loadSlow(answers) {
+	if (slow == null || age >= SELDOM || answers != answered) {
+		slow = Promise.all([ calls.settle(calls.check()), calls.settle(calls.hosts()) ]);
+		age = 0;
+	}
+
+	age++;
+	answered = answers;
+
+	return slow;
+}
+
 function load() {
-	return Promise.all([
-		calls.settle(calls.status()),
-		calls.settle(calls.check()),
-		calls.settle(calls.hosts()),
-		calls.settle(calls.service('natf')),
-	]).then(([ status, check, hosts, service ]) => ({
-		status: status.value,
-		/* What the daemon or the way to it has to say. */
-		error: status.error,
-		check: check.value,
-		hosts: hosts.value ? hosts.value.hosts : null,
-		service: service.value,
-	}));
+	return Promise.all([ calls.settle(calls.status()), calls.settle(calls.service('natf')) ]).then(([ status, service ]) =>
+		loadSlow(status.value != null).then(([ check, hosts ]) => ({
+			status: status.value,
+			/* What the daemon or the way to it has to say. */
+			error: status.error,
+			check: check.value,
+			hosts: hosts.value ? hosts.value.hosts : null,
+			service: service.value
+		})));
 }
 
 /* The firewall's policy for what this router itself sends to the internet, where it is not to let it out. */

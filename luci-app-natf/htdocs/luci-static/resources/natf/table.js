@@ -75,7 +75,7 @@ class LiveTable {
 			const cell = page.el('td', {
 				'class': column.build ? 'td cbi-section-actions' : (column.right ? 'td right' : 'td'),
 				'data-name': column.name,
-				'data-title': column.title
+				'data-title': column.build ? null : column.title
 			}, column.build ? column.build(() => entry.row) : []);
 
 			entry.cells.push(cell);

@@ -2,6 +2,7 @@
 'require view';
 'require form';
 'require natf.fields as fields';
+'require natf.page as page';
 
 /* The router itself: `config router`, and where hosts register their names by themselves (`config ddns`). */
 
@@ -75,6 +76,6 @@ return view.extend({
 		option.validate = (id, text) => text == '' || fields.checkDomain(text);
 		fields.asText(option, (id, value) => L.toArray(value).join(', '));
 
-		return map.render();
+		return map.render().then((nodes) => page.el('div', {}, page.readonlyNotice(), nodes));
 	}
 });
