@@ -177,7 +177,7 @@ in_phases() {
 	jq -s "$1" "$report"
 }
 jq -r '"        \(.phase): \(.said) lines, \(.broken) broken, \(.opened) opened, \(.refused) refused; p50 \(.p50_ms) ms, p99 \(.p99_ms) ms"' "$report" |
-	awk '{ print } NR == 40 { print "        …"; exit }'
+	awk 'NR <= 40 { print } NR == 41 { print "        …" }'
 echo "        resident: $warm KiB at the beginning, $cold KiB at the end; seconds, daemons' KiB, mappings, entries: $busy"
 check "no conversation broke" test "$(in_phases 'map(.broken) | add')" == 0
 check "each went on in every phase" prints '^true$' in_phases 'map(select(.seconds > 5) | .said > 0) | all'
