@@ -33,6 +33,9 @@ const FAMILY: u8 = 2;
 
 const MODULE: &str = "nf_conntrack_netlink";
 
+/// How long the kernel keeps an entry at least while its flow is offloaded (NF_CT_DAY).
+const OFFLOADED_SECONDS: u32 = 86_400;
+
 /// Status bit: packets were seen in both directions.
 pub const STATUS_SEEN_REPLY: u32 = 1 << 1;
 /// Status bit: the entry may not be evicted when the table is full.
@@ -187,7 +190,7 @@ pub struct Entry {
     pub original: Flow,
     /// Tuple of the answers, translations included.
     pub reply: Flow,
-    /// Remaining lifetime, whole seconds.
+    /// Remaining lifetime, whole seconds. While a flow is offloaded the kernel tells none and keeps the entry: a day.
     pub timeout: Duration,
     /// Status bits, see the `STATUS_` constants.
     pub status: u32,
@@ -455,7 +458,7 @@ fn seconds(timeout: Duration) -> u32 {
 /// Reads one entry; none if it is not an IPv4 entry with both tuples.
 fn parse_entry(attributes: &[u8]) -> Option<Entry> {
     let (mut original, mut reply) = (None, None);
-    let (mut timeout, mut status, mut tcp_state, mut label) = (0, 0, None, None);
+    let (mut timeout, mut status, mut tcp_state, mut label) = (OFFLOADED_SECONDS, 0, None, None);
     let (mut sent, mut answered, mut master) = (None, None, None);
     for attribute in iterate(attributes) {
         match attribute {
@@ -559,6 +562,17 @@ mod tests {
         assert_eq!((entry.original, entry.reply), (insert.original, insert.original.inverse()));
         assert_eq!((entry.timeout, entry.label), (insert.timeout, insert.label));
         assert_eq!((entry.status, entry.tcp_state, entry.counters), (0x0a, None, None));
+    }
+
+    #[test]
+    fn an_offloaded_entry_has_no_lifetime_and_is_kept_for_a_day() {
+        let mut out = Vec::new();
+        let start = begin_message(&mut out, CT_NEW, 0, 1, FAMILY, 0);
+        let attributes =
+            push_tuple(PushConntrackAttrs::new(&mut out).nested_tuple_orig(), &insert().original);
+        push_tuple(attributes.end_nested().nested_tuple_reply(), &insert().original.inverse()).end_nested();
+        end_message(&mut out, start);
+        assert_eq!(parse_entry(&out[20..]).unwrap().timeout, Duration::from_secs(86_400));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub enum KernelError {
         source: io::Error,
     },
     /// `nft` refused a ruleset.
-    #[error("nft {action}: {output}")]
+    #[error("nft {action}: {output}{}", missing(.output))]
     Nft {
         /// What `nft` was asked to do.
         action: String,
@@ -129,11 +129,28 @@ fn advice(error: &io::Error, module: &str) -> String {
         }
         Some(libc::EPERM | libc::EACCES) => "; needs root or CAP_NET_ADMIN and CAP_NET_RAW".into(),
         Some(
-            libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::ENOPROTOOPT | libc::EINVAL | libc::EAFNOSUPPORT,
+            libc::EPROTONOSUPPORT
+            | libc::EOPNOTSUPP
+            | libc::ENOPROTOOPT
+            | libc::EINVAL
+            | libc::EAFNOSUPPORT
+            // nf_tables says so of an expression that it does not have.
+            | libc::ENOENT,
         ) if !module.is_empty() => {
             format!("; is the kernel module {module} there (OpenWrt: package kmod-{})?", package(module))
         }
         _ => String::new(),
+    }
+}
+
+/// What is missing where `nft` has the kernel's "No such file or directory" for a rule or chain of ours.
+fn missing(output: &str) -> &'static str {
+    if !output.contains("No such file") {
+        ""
+    } else if output.contains("fib ") {
+        "; is the kernel module nft_fib_ipv4 there (OpenWrt: package kmod-nft-fib)?"
+    } else {
+        "; is the kernel module nft_chain_nat there (OpenWrt: package kmod-nft-nat)?"
     }
 }
 
@@ -166,6 +183,24 @@ mod tests {
         let source = io::Error::from_raw_os_error(libc::EPROTONOSUPPORT);
         let error = KernelError::system("open x", "nfnetlink_queue", source);
         assert!(error.to_string().contains("kmod-nfnetlink-queue"), "{error}");
+    }
+
+    #[test]
+    fn names_the_module_of_an_expression_that_the_kernel_does_not_have() {
+        let source = io::Error::from_raw_os_error(libc::ENOENT);
+        let (action, remark) = ("find a way".into(), None);
+        let error = KernelError::Refused { action, module: "nft_queue", remark, source };
+        assert!(error.to_string().ends_with("(OpenWrt: package kmod-nft-queue)?"), "{error}");
+        let nft =
+            |output: &str| KernelError::Nft { action: "apply x".into(), output: output.into() }.to_string();
+        assert!(
+            nft("Error: Could not process rule: No such file or directory\n fib daddr")
+                .contains("kmod-nft-fib")
+        );
+        assert!(
+            nft("Error: Could not process rule: No such file or directory\n chain").contains("kmod-nft-nat")
+        );
+        assert!(nft("Error: syntax error").ends_with("syntax error"));
     }
 
     #[test]
