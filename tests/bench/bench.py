@@ -8,6 +8,7 @@ Each part leaves FOLDER/PART.json; a part that fails leaves none, and the rest g
 import argparse
 import importlib
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -22,10 +23,10 @@ PARTS = ("startup", "mapping", "throughput", "crowd", "dns", "distance", "ordina
 
 def run_part(name, binaries, quick):
     """The figures of one part, with when and where they were measured."""
-    start = time.time()
+    start, load = time.time(), os.getloadavg()[0]
     with Bed(binaries, quick) as bed:
         figures = importlib.import_module(name).measure(bed)
-    return {"measured": machine.now() | {"quick": quick, "seconds": round(time.time() - start)}, "figures": figures}
+    return {"measured": machine.now() | {"quick": quick, "seconds": round(time.time() - start), "load": load}, "figures": figures}
 
 
 def main():

@@ -17,7 +17,10 @@ PARTS = ("startup", "mapping", "throughput", "crowd", "dns", "distance", "board"
 def main():
     """Reads, writes."""
     folder, document = map(pathlib.Path, sys.argv[1:])
-    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in PARTS if (folder / f"{name}.json").exists()}
+    paths = {name: folder / f"{name}.json" for name in PARTS}
+    found = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    # What another program left under such a name; the board's figures are made elsewhere.
+    found = {name: part for name, part in found.items() if "measured" in part or name == "board"}
     measured = {name: part["measured"] for name, part in found.items() if "measured" in part}
     figures = {name: part.get("figures", part) for name, part in found.items()}
     if not measured:
@@ -44,7 +47,7 @@ def head(measured):
     """What was measured where."""
     newest = max(measured.values(), key=lambda one: one["date"])
     versions = ", ".join(f"{name} {number}" for name, number in newest["versions"].items())
-    parts = ", ".join(f"{name} ({one['date']}, {one['commit']}, {one['seconds']} s)" for name, one in measured.items())
+    parts = ", ".join(f"{name} ({one['date']}, {one['commit']}, {one['seconds']} s, load before it {one['load']:.1f})" for name, one in measured.items())
     quick = "\n**Figures of a quick run: they show that everything works, and little else.**\n" if any(
         one["quick"] for one in measured.values()) else ""
     return f"""# Benchmarks

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 from bed import (ALICE, G1, G2, HOME, KEY, P1, ROUTER, STATIC_IPERF, End, Failure, Router, machine_busy_seconds, peer,
                  summary, wait_until)
@@ -64,6 +65,13 @@ def measure_cell(bed, ways, rounds, cell):
 
 def iperf(bed, address, port, cell):
     """Mbit/s that arrived, and seconds of processor time of this machine for each GB of them."""
+    end, busy = transfer(bed, address, port, cell)
+    arrived = received_bits(end, cell["protocol"])
+    return arrived / 1e6, busy / (arrived * SECONDS / 8e9)
+
+
+def transfer(bed, address, port, cell):
+    """What iperf3 says of a transfer of which something arrived, and this machine's processor time for it."""
     # Client and server on a CPU of their own: where they share one now and then, figures are noise.
     words = ["iperf3", "-J", "-A", "0,1", "-c", address, "-p", port, "-t", SECONDS, "-l", cell["size"], "-P", cell["streams"]]
     words += ["-R"] if cell["reverse"] else []
@@ -76,10 +84,11 @@ def iperf(bed, address, port, cell):
             # Where a flood of datagrams takes the control connection's own, both ends wait for ever.
             serve(bed, address, port)
             continue
-        found = json.loads(text or "{}")
-        busy = machine_busy_seconds() - before
-        if arrived := received_bits(found.get("end", {}), cell["protocol"]):
-            return arrived / 1e6, busy / (arrived * SECONDS / 8e9)
+        end = json.loads(text or "{}").get("end", {})
+        if received_bits(end, cell["protocol"]):
+            return end, machine_busy_seconds() - before
+        # The server may still be busy with the end of the last one.
+        time.sleep(0.3)
     raise Failure(f"iperf3 {address}:{port} {cell}: no figures in {TRIES} tries")
 
 
