@@ -219,7 +219,7 @@ fn broken_and_strange_packets_are_told_apart() {
     update[2] |= 5 << 3;
     assert!(matches!(bench.ask(CLIENT, &update).0, Handled::Update));
     let counted =
-        ["format_errors", "not_implemented", "not_a_query", "updates"].map(|name| bench.counter(name));
+        ["format_errors", "not_implemented", "not_a_query", "queries_update"].map(|name| bench.counter(name));
     assert_eq!(counted, [2, 1, 1, 1]);
 }
 
