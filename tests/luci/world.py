@@ -165,7 +165,7 @@ class View:
     def ask(self, script, *arguments):
         return self.run(HELPERS + script, *arguments)
 
-    def until(self, script, seconds=8, *arguments):
+    def until(self, script, seconds=15, *arguments):
         """Waits until the function body gives something true."""
         end, last = time.monotonic() + seconds, None
         while time.monotonic() < end:
@@ -182,10 +182,10 @@ class View:
         """What a reader sees of the first visible match."""
         return self.ask("return scope(args[0])?.innerText ?? ''", selector)
 
-    def shows(self, text, selector="body", seconds=8):
+    def shows(self, text, selector="body", seconds=15):
         return self.until("return (scope(args[1])?.innerText ?? '').includes(args[0])", seconds, text, selector)
 
-    def hides(self, text, selector="body", seconds=8):
+    def hides(self, text, selector="body", seconds=15):
         return self.until("return !(scope(args[1])?.innerText ?? '').includes(args[0])", seconds, text, selector)
 
     def click(self, name, within=None, selector="button, a, summary, .btn"):
@@ -199,7 +199,7 @@ class View:
 			const box = node.getBoundingClientRect();
 			const at = [ box.left + box.width / 2, box.top + box.height / 2 ];
 			const hit = document.elementFromPoint(...at);
-			return hit && (node.contains(hit) || hit.contains(node)) ? at : null;""", 8, name, within, selector)
+			return hit && (node.contains(hit) || hit.contains(node)) ? at : null;""", 15, name, within, selector)
         self.click_at(*place)
         return self
 
@@ -213,7 +213,7 @@ class View:
 			node.focus();
 			if (node.select)
 				node.select();
-			return node.type || node.tagName;""", 8, label, within)
+			return node.type || node.tagName;""", 15, label, within)
         if kind.startswith("select"):
             self.run("document.activeElement.value = args[0]; document.activeElement.dispatchEvent(new Event('change', { bubbles: true }))",
                      value)
@@ -242,7 +242,7 @@ class View:
     def is_modal(self):
         return self.run("return document.body.classList.contains('modal-overlay-active')")
 
-    def modal_closed(self, seconds=8):
+    def modal_closed(self, seconds=15):
         return self.until("return !document.body.classList.contains('modal-overlay-active')", seconds)
 
     def save_and_apply(self):
@@ -263,7 +263,7 @@ class View:
         return self.until("""const row = all('#maincontent tr').find((one) => one.innerText.includes(args[0]));
 			if (row && !row.id)
 				row.id = `row-${Math.random().toString(16).slice(2)}`;
-			return row && `#${CSS.escape(row.id)}`;""", 8, text)
+			return row && `#${CSS.escape(row.id)}`;""", 15, text)
 
 
 def run(scenarios):

@@ -98,7 +98,7 @@ def allow_discovered(world):
     world.write("/tmp/dhcp.leases", "1900000000 02:00:00:00:01:12 192.168.1.12 tablet *\n"
                 "1900000000 02:00:00:00:01:77 192.168.1.77 printer *\n")
     page = world.page().open("hosts")
-    world.check("a host with a lease is listed", page.shows, "printer", "#natf-seen", 12)
+    world.check("a host with a lease is listed", page.shows, "printer", "#natf-seen", 20)
     page.click("Allow printer")
     world.check("one click puts it into the table", page.shows, "printer", "#cbi-natf-host")
     world.check("and says so", page.shows, "counts after \"Save & Apply\"")
@@ -106,7 +106,7 @@ def allow_discovered(world):
     page.save_and_apply()
     world.check("the file has it by its MAC address, allowed", lambda: matches(
         r"config host 'printer'\n(\toption (mac '02:00:00:00:01:77'|access 'allow')\n?){2}", world.config()))
-    world.check("the daemon has it, too", lambda: eventually(5, lambda: any(
+    world.check("the daemon has it, too", lambda: eventually(10, lambda: any(
         row["name"] == "printer" and row["access"] == "allow" for row in world.rpc("hosts")["hosts"])))
     world.check("it is not offered again", page.until,
                 "return all('#natf-seen button').some((b) => nameOf(b) == 'Allow printer' && b.disabled)")

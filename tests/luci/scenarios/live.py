@@ -21,7 +21,7 @@ def live(world):
     page.run(MARK)
     page.ask("all('#natf-mappings button')[0].focus()")
     age = cell(page, "age")
-    world.check("its age goes on", page.until, "return scope('#natf-mappings [data-name=age]').innerText != args[0]", 8, age)
+    world.check("its age goes on", page.until, "return scope('#natf-mappings [data-name=age]').innerText != args[0]", 15, age)
     world.check("its bytes are counted", lambda: matches(r"[1-9]", cell(page, "bytes")))
     world.check("it has a remaining life", lambda: matches(r"\d", cell(page, "remaining")))
     world.check("updates keep the row and the focus", page.run,
@@ -39,7 +39,7 @@ def live(world):
     page.ask("all('#natf-mappings button')[0].click()")
     world.check("after End the row goes", page.shows, "No live flow", "#natf-mappings")
     world.check("the router has no such flow", lambda: world.rpc("mappings")["total"] == 0)
-    world.check("and the flow is dead", lambda: eventually(8, lambda: not world.alive(flow)))
+    world.check("and the flow is dead", lambda: eventually(15, lambda: not world.alive(flow)))
 
 
 def cell(page, name):
@@ -86,10 +86,10 @@ def many(world):
     page.fill("Filter", port)
     world.check("a filter finds one of them at once", lambda: page.ask(COUNT) == 1 and time.monotonic() - begin < 2)
     page.ask("all('#natf-mappings button')[0].click()")
-    world.check("which can be ended", page.until, "return !document.querySelector('#natf-mappings tbody').textContent.includes(args[0])", 8, port)
+    world.check("which can be ended", page.until, "return !document.querySelector('#natf-mappings tbody').textContent.includes(args[0])", 15, port)
     world.check("alone", lambda: MANY - 50 < world.rpc("mappings")["total"] < MANY)
     world.router("natf-routerd", "end", "all")
-    world.check("when all have ended the table is empty", page.shows, "No live flow", "#natf-mappings", 12)
+    world.check("when all have ended the table is empty", page.shows, "No live flow", "#natf-mappings", 20)
     world.configure(world.original)
 
 

@@ -47,9 +47,9 @@ def warnings(world):
     world.configure(original)
     for address, words in (("100.64.0.5", "belongs to the provider's NAT"), ("10.9.8.7", "another router with NAT stands in front")):
         world.on("router1", "sh", "-c", f"ip addr flush dev wan && ip addr add {address}/24 dev wan")
-        world.check(f"the address {address} on the WAN is one that nobody reaches", page.shows, words, "#natf-warnings", 12)
+        world.check(f"the address {address} on the WAN is one that nobody reaches", page.shows, words, "#natf-warnings", 20)
     world.on("router1", "sh", "-c", "ip addr flush dev wan")
-    world.check("the WAN has no address", page.shows, "The WAN has no IPv4 address", "#natf-warnings", 12)
+    world.check("the WAN has no address", page.shows, "The WAN has no IPv4 address", "#natf-warnings", 20)
     world.on("router1", "sh", "-c", "ip addr add 203.0.113.2/24 dev wan && ip route add default via 203.0.113.1")
     firewall = world.config("firewall")
     world.write("/etc/config/firewall", firewall.replace("option output 'ACCEPT'", "option output 'DROP'"))
@@ -57,7 +57,7 @@ def warnings(world):
     world.check("the firewall keeps answers back", page.shows, "The firewall does not let this router answer", "#natf-warnings")
     world.write("/etc/config/firewall", firewall)
     world.write("/etc/config/natf", original + "\nconfig host 'bad'\n\toption ip '999.1.1.1'\n\toption acess 'deny'\n")
-    world.check("a wrong configuration is told line by line", page.shows, "acess", "#natf-problems", 12)
+    world.check("a wrong configuration is told line by line", page.shows, "acess", "#natf-problems", 20)
     world.configure(original)
     world.check("with nothing wrong nothing is shown", page.hides, "Wrong in the configuration")
 
@@ -68,7 +68,7 @@ def service(world):
     page.click("Stop")
     world.check("after Stop it is shown as not running", page.shows, "Not running")
     world.check("it says what that means and what to do", page.shows, "natf-routerd is not running")
-    world.check("the daemon is gone", lambda: eventually(5, lambda: "no natf-routerd answers" in world.rpc("status")["error"]))
+    world.check("the daemon is gone", lambda: eventually(10, lambda: "no natf-routerd answers" in world.rpc("status")["error"]))
     for name, words in (("hosts", "Access control table"), ("peers", "Enrol a peer"), ("live", "natf-routerd"), ("why", "Name"),
                         ("settings", "Name of the home")):
         other = world.page().open(name)
@@ -77,7 +77,7 @@ def service(world):
             world.check(f"and {name} says clearly why something is missing", other.shows, "natf-routerd is not running")
     page.click("Start")
     world.check("after Start it runs", page.shows, "Running", "#natf-state", 15)
-    world.check("the daemon answers", lambda: eventually(5, lambda: world.rpc("status")["version"]))
+    world.check("the daemon answers", lambda: eventually(10, lambda: world.rpc("status")["version"]))
     world.check("the page of live flows has recovered by itself", other.open("live").hides, "natf-routerd is not running")
     page.click("Enable")
     world.check("after Enable it starts at boot", page.shows, "starts at boot")

@@ -89,9 +89,9 @@ def revoke(world):
     page.click("Revoke", within=".modal .button-row")
     world.check("it says how many flows ended", page.shows, "live flows that ended: 1")
     world.check("the row is gone", page.until,
-                "return !all('#maincontent table tr').some((row) => row.innerText.includes(args[0]))", 8, name)
+                "return !all('#maincontent table tr').some((row) => row.innerText.includes(args[0]))", 15, name)
     world.check("section and key are gone", lambda: name not in world.config() and name not in world.router("cat", "/etc/natf/keys"))
-    world.check("the flow is dead", lambda: eventually(5, lambda: not world.alive(flow)))
+    world.check("the flow is dead", lambda: eventually(10, lambda: not world.alive(flow)))
     world.check("the device is refused", lambda: "mapped to" not in world.ping("alice.home.example.net:80"))
     world.on("en", "mv", "/etc/natf/config.before", "/etc/config/natf")
     world.on("en", "mv", "/etc/natf/keys.before", "/etc/natf/keys")

@@ -36,7 +36,7 @@ def why(world):
             ("away", "ssh", "The host's address is known", "Switch the host on")):
         page.fill("Name", name).fill("Service", service).fill("Peer", "laptop").click("Explain")
         world.check(f"{name}: it is blocked at '{blocked}'", page.until,
-                    "return all('#natf-steps li').find((li) => li.innerText.startsWith('blocked'))?.innerText.includes(args[0])", 8, blocked)
+                    "return all('#natf-steps li').find((li) => li.innerText.startsWith('blocked'))?.innerText.includes(args[0])", 15, blocked)
         world.check(f"{name}: what to do is said", page.shows, remedy, "#natf-steps")
         world.check(f"{name}: the end is 'Refused'", page.shows, "Refused", "#natf-steps")
     page.fill("Name", "open").fill("Service", "http")

@@ -7,7 +7,7 @@
 'require validation';
 
 const overlay = document.body.appendChild(E('div', { 'id': 'modal_overlay', 'tabindex': -1 }, [
-	E('div', { 'class': 'modal' })
+	E('div', { 'class': 'modal', 'role': 'dialog', 'aria-modal': true })
 ]));
 const tooltip = document.body.appendChild(E('div', { 'class': 'cbi-tooltip', 'role': 'tooltip' }));
 
