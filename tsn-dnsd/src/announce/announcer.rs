@@ -143,9 +143,9 @@ impl Announcer {
         self.exchanges.len()
     }
 
-    /// What is known of a router.
-    pub fn capability(&self, now: Instant, router: Ipv4Addr) -> Capability {
-        self.capabilities.of(now, router)
+    /// What is known of a router that is told under this key.
+    pub fn capability(&self, now: Instant, router: Ipv4Addr, key: KeyId) -> Capability {
+        self.capabilities.of(now, (router, key))
     }
 
     /// The next effect to carry out.
@@ -164,7 +164,8 @@ impl Announcer {
         if let Some(ticket) = self.shared(&subject) {
             return Asking::Wait(ticket);
         }
-        let known = self.capabilities.of(now, asked.router);
+        let router = (asked.router, asked.row.keys.id());
+        let known = self.capabilities.of(now, router);
         // Where a mirror is a refusal, it costs one round trip, and the daemon may be back.
         if known == Capability::NotCapable && asked.row.without == Without::Answer {
             return Asking::Now(Verdict::Send);
@@ -178,7 +179,7 @@ impl Announcer {
             return Asking::Now(Verdict::Refuse(Refusal::Busy));
         }
         if !awaited {
-            self.capabilities.silent(now, asked.router);
+            self.capabilities.silent(now, router);
         }
         let verdict = without(&asked.row, Refusal::Silent);
         let ticket = self.begin(now, subject, asked, awaited);
@@ -274,7 +275,7 @@ impl Announcer {
         }
         self.counters.answers_mirrored += 1;
         exchange.mirrors += 1;
-        let router = exchange.subject.router;
+        let router = exchange.router();
         if exchange.mirrors == 1 && exchange.awaited {
             let soon = (now + MIRROR_PAUSE).min(exchange.end);
             return self.schedule(ticket, soon);
@@ -285,7 +286,7 @@ impl Announcer {
 
     fn handle_answer(&mut self, now: Instant, ticket: Ticket, outcome: &GuideOutcome) {
         let Some(exchange) = self.exchanges.get_mut(&ticket) else { return };
-        self.capabilities.answered(exchange.subject.router);
+        self.capabilities.answered(exchange.router());
         match outcome {
             GuideOutcome::Guided { .. } => {
                 self.counters.answers_guided += 1;
@@ -324,7 +325,7 @@ impl Announcer {
         }
         if now >= exchange.end {
             self.counters.routers_silent += 1;
-            self.capabilities.silent(now, exchange.subject.router);
+            self.capabilities.silent(now, exchange.router());
             exchange.awaited = false;
             let verdict = without(&exchange.row, Refusal::Silent);
             let subject = exchange.subject;

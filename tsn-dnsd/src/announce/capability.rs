@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use natf_proto::KeyId;
+
 /// How long a router without TSN is left alone.
 const NOT_CAPABLE: Duration = Duration::from_secs(60);
 /// How often a silent router is asked again, without anybody waiting for it.
@@ -48,13 +50,17 @@ enum Known {
     Silent { probed: Instant },
 }
 
-/// All routers, by address.
+/// A router as it is known here: at one address there may be several, or one that takes notifications under one key and
+/// not under another.
+pub type RouterKey = (Ipv4Addr, KeyId);
+
+/// All routers.
 #[derive(Debug, Default)]
-pub struct Capabilities(HashMap<Ipv4Addr, Known>);
+pub struct Capabilities(HashMap<RouterKey, Known>);
 
 impl Capabilities {
     /// What is known now.
-    pub fn of(&self, now: Instant, router: Ipv4Addr) -> Capability {
+    pub fn of(&self, now: Instant, router: RouterKey) -> Capability {
         let passed = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
         match self.0.get(&router) {
             None => Capability::Unknown,
@@ -66,17 +72,17 @@ impl Capabilities {
     }
 
     /// It answered.
-    pub fn answered(&mut self, router: Ipv4Addr) {
+    pub fn answered(&mut self, router: RouterKey) {
         self.set(router, Known::Capable);
     }
 
     /// It mirrored a notification twice.
-    pub fn mirrored(&mut self, now: Instant, router: Ipv4Addr) {
+    pub fn mirrored(&mut self, now: Instant, router: RouterKey) {
         self.set(router, Known::NotCapable { since: now });
     }
 
     /// It let a notification run out, or is being probed.
-    pub fn silent(&mut self, now: Instant, router: Ipv4Addr) {
+    pub fn silent(&mut self, now: Instant, router: RouterKey) {
         self.set(router, Known::Silent { probed: now });
     }
 
@@ -85,7 +91,7 @@ impl Capabilities {
         self.0.clear();
     }
 
-    fn set(&mut self, router: Ipv4Addr, known: Known) {
+    fn set(&mut self, router: RouterKey, known: Known) {
         // Whoever answers with ever new addresses costs the others one more notification, not memory.
         if self.0.len() >= ROUTERS_MAX && !self.0.contains_key(&router) {
             self.0.clear();
@@ -98,7 +104,7 @@ impl Capabilities {
 mod tests {
     use super::*;
 
-    const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+    const ROUTER: RouterKey = (Ipv4Addr::new(203, 0, 113, 2), KeyId(7));
 
     #[test]
     fn t6_a_router_without_tsn_is_left_alone_for_a_minute() {
@@ -122,7 +128,7 @@ mod tests {
     fn ever_new_routers_do_not_fill_the_memory() {
         let mut known = Capabilities::default();
         for number in 0..20_000 {
-            known.silent(Instant::now(), Ipv4Addr::from_bits(number));
+            known.silent(Instant::now(), (Ipv4Addr::from_bits(number), KeyId(7)));
         }
         assert!(known.0.len() <= ROUTERS_MAX);
     }

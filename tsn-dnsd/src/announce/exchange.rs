@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, rc::Rc, time::Instant};
 
 use natf_proto::{HostName, NONCE_LEN, NOTICE_LEN, NoticeMessage};
 
-use super::{origin::Origin, routers::RouterRow};
+use super::{capability::RouterKey, origin::Origin, routers::RouterRow};
 
 /// What is announced to whom: questions that agree in this share one notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +35,13 @@ pub(super) struct Exchange {
     pub due: Instant,
     /// When nobody waits any longer.
     pub end: Instant,
+}
+
+impl Exchange {
+    /// Whom it tells, under which key.
+    pub fn router(&self) -> RouterKey {
+        (self.subject.router, self.row.keys.id())
+    }
 }
 
 /// What tells an answer, or a mirror, of one message.

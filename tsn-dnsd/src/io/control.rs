@@ -3,6 +3,7 @@
 use std::{io, net::Ipv4Addr, rc::Rc, time::Instant};
 
 use natf_daemon::control;
+use natf_proto::KeyId;
 use serde_json::{Map, Value, json};
 use smol::net::unix::{UnixListener, UnixStream};
 
@@ -99,16 +100,16 @@ fn routers(daemon: &Daemon) -> Value {
             "domains": row.domains.iter().map(|domain| domain.as_str()).collect::<Vec<_>>(),
             "address": row.address.map(|address| address.to_string()),
             "enabled": row.enabled,
-            "state": row.address.map(|address| capability(daemon, address)),
+            "state": row.address.map(|address| capability(daemon, address, KeyId(row.id.get()))),
         })
     });
     json!({"routers": rows.collect::<Vec<_>>()})
 }
 
-fn capability(daemon: &Daemon, router: Ipv4Addr) -> Option<&'static str> {
+fn capability(daemon: &Daemon, router: Ipv4Addr, key: KeyId) -> Option<&'static str> {
     let notifier = daemon.announcements.notifier();
     let notifier = notifier.as_ref()?.borrow();
-    Some(notifier.announcer().capability(Instant::now(), router).name())
+    Some(notifier.announcer().capability(Instant::now(), router, key).name())
 }
 
 fn zones(daemon: &Daemon) -> Value {

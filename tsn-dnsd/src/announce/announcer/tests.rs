@@ -184,6 +184,26 @@ fn a_silent_router_delays_once_and_its_first_sign_of_life_counts() {
 }
 
 #[test]
+fn a_key_that_gets_no_answer_silences_no_other_key_of_the_same_router() {
+    let mut scene = Scene::new(Without::Refuse);
+    let unknown = PeerKeys::derive(KeyId(8), &[8; 32]);
+    let good = scene.row.clone();
+    scene.row = Rc::new(RouterRow { name: "guest".into(), keys: unknown, ..(*good).clone() });
+    assert!(matches!(scene.ask(1, 7, "alice.guest.example.net"), Asking::Wait(_)));
+    while scene.announcer.counters().routers_silent == 0 {
+        scene.pass(WAIT / 3);
+    }
+    scene.outputs();
+    let refused = Asking::Now(Verdict::Refuse(Refusal::Silent));
+    assert_eq!(scene.ask(2, 7, "alice.guest.example.net"), refused);
+    scene.row = good;
+    let Asking::Wait(ticket) = scene.ask(3, 7, "alice.home.example.net") else { panic!() };
+    let message = scene.sent();
+    scene.answer(&message, GUIDED);
+    assert_eq!(scene.outputs(), [Output::Done(ticket, Verdict::Send)]);
+}
+
+#[test]
 fn a_stale_counter_is_raised_at_once_but_not_for_ever() {
     let mut scene = Scene::new(Without::Refuse);
     let Asking::Wait(ticket) = scene.ask(1, 7, "alice.home.example.net") else { panic!() };
