@@ -1,8 +1,8 @@
 //! Which upstream servers to ask in which order, and how long to wait for each: a memory of how they did.
 //!
 //! The first server of the list that works is asked first. One that does not answer in time is not given up: the next
-//! one is asked beside it, and the first good answer counts. A server that failed repeatedly stands at the end of the
-//! order for a while.
+//! one is asked beside it, and the first good answer counts. A server that failed repeatedly, or that never helps,
+//! stands at the end of the order for a while.
 
 use std::{
     net::SocketAddr,
@@ -15,6 +15,9 @@ use super::asking::Manner;
 pub const SERVERS_MAX: usize = 8;
 /// Failures in a row after which a server stands back.
 const FAILURES_MAX: u32 = 2;
+/// Refusals to help (SERVFAIL, REFUSED) in a row after which it does. More than of failures: some may be the fault of
+/// the domains that were asked for.
+const HELPLESS_MAX: u32 = 8;
 /// How long it stands back first, and at most.
 const BACK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// Patience with a server of which nothing is known.
@@ -37,6 +40,8 @@ pub struct Server {
     pub round_trip: Option<Duration>,
     /// Failures since its last answer.
     pub failures: u32,
+    /// Refusals to help since its last answer.
+    pub helpless: u32,
     /// Until when it is asked after all others.
     pub back_until: Option<Instant>,
     /// How it is asked for a while, and from when on the best way is tried again.
@@ -45,7 +50,7 @@ pub struct Server {
 
 impl Server {
     fn new(address: SocketAddr) -> Self {
-        Self { address, round_trip: None, failures: 0, back_until: None, other_manner: None }
+        Self { address, round_trip: None, failures: 0, helpless: 0, back_until: None, other_manner: None }
     }
 
     /// How it is asked.
@@ -59,6 +64,13 @@ impl Server {
         let known =
             self.round_trip.map(|mean| (mean * ROUND_TRIPS).clamp(PATIENCE_RANGE.0, PATIENCE_RANGE.1));
         known.unwrap_or(PATIENCE)
+    }
+
+    /// Stands back if that went wrong so often, for longer each time.
+    fn stand_back(&mut self, now: Instant, times: u32, times_max: u32) {
+        if let Some(more) = times.checked_sub(times_max) {
+            self.back_until = Some(now + BACK.0.saturating_mul(1 << more.min(5)).min(BACK.1));
+        }
     }
 
     /// Whether it stands back now.
@@ -119,20 +131,26 @@ impl Upstreams {
     pub fn handle_answer(&mut self, address: SocketAddr, after: Duration) {
         self.change(address, |server| {
             server.failures = 0;
+            server.helpless = 0;
             server.back_until = None;
             let mean = server.round_trip.map_or(after, |mean| (mean * 7 + after) / 8);
             server.round_trip = Some(mean);
         });
     }
 
-    /// It did not answer, or could not help.
+    /// It did not answer, or in a way that cannot be read.
     pub fn handle_failure(&mut self, address: SocketAddr, now: Instant) {
         self.change(address, |server| {
             server.failures = server.failures.saturating_add(1);
-            if server.failures >= FAILURES_MAX {
-                let doublings = server.failures.saturating_sub(FAILURES_MAX).min(5);
-                server.back_until = Some(now + BACK.0.saturating_mul(1 << doublings).min(BACK.1));
-            }
+            server.stand_back(now, server.failures, FAILURES_MAX);
+        });
+    }
+
+    /// It answered that it cannot help.
+    pub fn handle_helpless(&mut self, address: SocketAddr, now: Instant) {
+        self.change(address, |server| {
+            server.helpless = server.helpless.saturating_add(1);
+            server.stand_back(now, server.helpless, HELPLESS_MAX);
         });
     }
 
@@ -179,6 +197,25 @@ mod tests {
         }
         let back = |after| upstreams.servers()[0].is_back(start + Duration::from_secs(after));
         assert!(back(59) && !back(60));
+    }
+
+    #[test]
+    fn a_server_that_never_helps_stands_back_and_one_that_helps_at_times_does_not() {
+        let now = Instant::now();
+        let mut upstreams = Upstreams::new(&[address(1), address(2)]);
+        for _ in 0..HELPLESS_MAX - 1 {
+            upstreams.handle_helpless(address(1), now);
+        }
+        upstreams.handle_answer(address(1), Duration::from_millis(10));
+        for _ in 0..HELPLESS_MAX - 1 {
+            upstreams.handle_helpless(address(1), now);
+        }
+        assert_eq!(upstreams.order(now), [address(1), address(2)]);
+        upstreams.handle_helpless(address(1), now);
+        assert_eq!(upstreams.order(now), [address(2), address(1)]);
+        assert_eq!(upstreams.order(now + BACK.0)[0], address(1));
+        upstreams.handle_helpless(address(1), now + BACK.0);
+        assert_eq!(upstreams.order(now + BACK.0 * 2)[0], address(2), "for longer the second time");
     }
 
     #[test]

@@ -163,6 +163,7 @@ impl Resolving<'_> {
             Said::Helpless(error) => {
                 log::debug!("{server} cannot help with {}", question());
                 self.error = error.unwrap_or(extended::NO_REACHABLE_AUTHORITY);
+                self.resolver.upstreams.borrow_mut().handle_helpless(server, Instant::now());
             }
             Said::Failed(error) => {
                 log::debug!("{server} does not answer {}: {error}", question());
