@@ -105,6 +105,8 @@ counters! {
     connections,
     /// TCP connections refused because there are too many.
     connections_too_many,
+    /// TCP connections closed to make room for a client that has fewer.
+    connections_displaced,
     /// Answers that the kernel did not send.
     unsent,
 }

@@ -203,6 +203,7 @@ impl Service {
         let counts = streams.take_counts();
         self.counters.connections.add(counts.accepted);
         self.counters.connections_too_many.add(counts.too_many);
+        self.counters.connections_displaced.add(counts.displaced);
         Ok(())
     }
 
@@ -310,7 +311,7 @@ impl Service {
             }
             Way::Tcp(connection) => {
                 let reply = (!reply.is_empty()).then_some(reply);
-                self.streams.borrow_mut().deliver(*connection, reply);
+                self.streams.borrow_mut().deliver(Instant::now(), *connection, reply);
             }
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!  accept ─▶ Connection ─ read ─▶ input ─▶ question, question … ─▶ answers ─▶ output ─ write ─▶
 //!                 │                                └▶ those that take time are delivered later, in any order
-//!                 └ closed: idle, stuck, malformed, or one of too many
+//!                 └ closed: idle, stuck, or one of too many
 //! ```
 //!
 //! The connections are waited for in an epoll set of their own, which the daemon's loop waits for as one descriptor: a
@@ -12,7 +12,7 @@
 mod connection;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -65,6 +65,8 @@ pub struct StreamCounts {
     pub accepted: usize,
     /// Not accepted because there are too many.
     pub too_many: usize,
+    /// Closed for a client that has fewer.
+    pub displaced: usize,
 }
 
 /// All listening sockets and connections.
@@ -202,7 +204,7 @@ impl Streams {
             if !questions.accepts(client) {
                 continue;
             }
-            if self.is_too_many(client) {
+            if !self.make_room_for(client) {
                 self.counts.too_many += 1;
                 continue;
             }
@@ -227,11 +229,28 @@ impl Streams {
         }
     }
 
-    fn is_too_many(&self, client: IpAddr) -> bool {
-        let same = |connection: &&Connection| network_of(connection.client) == network_of(client);
-        let of_client = || self.connections.values().filter(same).count();
-        self.connections.len() >= CONNECTIONS_MAX
-            || !client.is_loopback() && of_client() >= CONNECTIONS_PER_CLIENT
+    /// Whether a client may have one more connection. Where all are taken, the client with the most gives one up for a
+    /// client that has fewer: the one that is idle for longest (RFC 7766, 6.2.3), so that few cannot keep others out.
+    fn make_room_for(&mut self, client: IpAddr) -> bool {
+        let mut held: BTreeMap<u64, usize> = BTreeMap::new();
+        for connection in self.connections.values() {
+            *held.entry(network_of(connection.client)).or_default() += 1;
+        }
+        let own = held.get(&network_of(client)).copied().unwrap_or(0);
+        if !client.is_loopback() && own >= CONNECTIONS_PER_CLIENT {
+            return false;
+        }
+        if self.connections.len() < CONNECTIONS_MAX {
+            return true;
+        }
+        let greediest = held.into_iter().max_by_key(|(_, count)| *count);
+        let Some((greedy, _)) = greediest.filter(|(_, most)| *most > own + 1) else { return false };
+        let of_greedy = self.connections.iter().filter(|(_, held)| network_of(held.client) == greedy);
+        let idle = of_greedy.min_by_key(|(id, held)| (held.pending > 0, held.active, **id));
+        let Some(id) = idle.map(|(id, _)| *id) else { return false };
+        self.connections.remove(&id);
+        self.counts.displaced += 1;
+        true
     }
 
     fn add(&mut self, now: Instant, stream: TcpStream, client: IpAddr) -> io::Result<()> {
@@ -248,10 +267,10 @@ impl Streams {
     }
 
     /// Delivers an answer that took time, or that there is none.
-    pub fn deliver(&mut self, connection: ConnectionId, answer: Option<&[u8]>) {
+    pub fn deliver(&mut self, now: Instant, connection: ConnectionId, answer: Option<&[u8]>) {
         let ConnectionId(id) = connection;
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let delivered = connection.deliver(answer);
+        let delivered = connection.deliver(now, answer);
         self.settle(id, delivered);
     }
 

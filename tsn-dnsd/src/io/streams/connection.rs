@@ -28,7 +28,7 @@ pub(super) struct Connection {
     input: Vec<u8>,
     /// What could not be written yet.
     pub(super) output: Vec<u8>,
-    /// When the last whole question came, or the connection.
+    /// When the last whole question came, the last answer that took time was there, or the connection came.
     pub(super) active: Instant,
     /// Answers that are delivered later.
     pub(super) pending: usize,
@@ -83,7 +83,8 @@ impl Connection {
     }
 
     /// Delivers an answer that took time, or that there is none.
-    pub(super) fn deliver(&mut self, answer: Option<&[u8]>) -> io::Result<()> {
+    pub(super) fn deliver(&mut self, now: Instant, answer: Option<&[u8]>) -> io::Result<()> {
+        self.active = now;
         self.pending = self.pending.saturating_sub(1);
         if let Some(answer) = answer {
             self.push(|output| output.extend_from_slice(answer));

@@ -48,8 +48,16 @@ impl Bench {
     }
 
     fn connect(&mut self) -> TcpStream {
+        self.connect_from("127.0.0.1")
+    }
+
+    fn connect_from(&mut self, client: &str) -> TcpStream {
         let address = self.streams.addresses().next().unwrap();
-        let stream = TcpStream::connect(address).unwrap();
+        let socket =
+            net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        net::bind(&socket, &SocketAddr::new(client.parse().unwrap(), 0)).unwrap();
+        net::connect(&socket, &address).unwrap();
+        let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         self.turn();
         stream
@@ -85,7 +93,7 @@ fn pipelined_questions_are_answered_in_one_go() {
     for number in 0..100 {
         assert_eq!(read(&mut client).unwrap(), format!("X{number}").as_bytes());
     }
-    assert_eq!(bench.streams.take_counts(), StreamCounts { accepted: 1, too_many: 0 });
+    assert_eq!(bench.streams.take_counts(), StreamCounts { accepted: 1, ..StreamCounts::default() });
 }
 
 #[test]
@@ -110,12 +118,12 @@ fn answers_that_take_time_come_after_others() {
     bench.streams.handle_timeout(bench.now + IDLE);
     assert!(bench.streams.deadline().is_none());
     let connection = bench.echo.later.get().unwrap();
-    bench.streams.deliver(connection, Some(b"answer"));
+    bench.streams.deliver(bench.now, connection, Some(b"answer"));
     assert_eq!(read(&mut client).unwrap(), b"answer");
     assert_eq!(read(&mut client), None);
     bench.turn();
     assert!(bench.streams.is_empty());
-    bench.streams.deliver(connection, Some(b"nobody"));
+    bench.streams.deliver(bench.now, connection, Some(b"nobody"));
 }
 
 #[test]
@@ -123,11 +131,43 @@ fn connections_are_bounded_and_idle_ones_are_closed() {
     let mut bench = Bench::new();
     let clients: Vec<_> = (0..CONNECTIONS_MAX + 5).map(|_| bench.connect()).collect();
     assert_eq!(bench.streams.len(), CONNECTIONS_MAX);
-    assert_eq!(bench.streams.take_counts(), StreamCounts { accepted: CONNECTIONS_MAX, too_many: 5 });
+    assert_eq!(
+        bench.streams.take_counts(),
+        StreamCounts { accepted: CONNECTIONS_MAX, too_many: 5, displaced: 0 }
+    );
     assert!(bench.streams.deadline().unwrap() <= bench.now + IDLE_SCARCE);
     bench.streams.handle_timeout(bench.now + IDLE_SCARCE);
     assert!(bench.streams.is_empty() && bench.streams.deadline().is_none());
     drop(clients);
+}
+
+#[test]
+fn who_has_the_most_connections_gives_one_up_for_a_client_that_has_fewer() {
+    let mut bench = Bench::new();
+    let mut greedy: Vec<_> = (0..CONNECTIONS_MAX).map(|_| bench.connect_from("127.0.0.2")).collect();
+    let mut newcomer = bench.connect_from("127.0.0.3");
+    newcomer.write_all(&framed(b"x")).unwrap();
+    bench.turn();
+    assert_eq!(read(&mut newcomer).unwrap(), b"X");
+    assert_eq!(read(&mut greedy[0]), None, "the one that is idle for longest is closed");
+    greedy[1].write_all(&framed(b"x")).unwrap();
+    bench.turn();
+    assert_eq!(read(&mut greedy[1]).unwrap(), b"X");
+    assert_eq!(bench.streams.len(), CONNECTIONS_MAX);
+}
+
+#[test]
+fn a_connection_counts_as_idle_from_its_last_answer_on() {
+    let mut bench = Bench::new();
+    let mut client = bench.connect();
+    client.write_all(&framed(b"later")).unwrap();
+    bench.turn();
+    bench.now += IDLE * 2;
+    bench.streams.deliver(bench.now, bench.echo.later.get().unwrap(), Some(b"answer"));
+    bench.streams.handle_timeout(bench.now);
+    assert_eq!((read(&mut client).unwrap(), bench.streams.len()), (b"answer".to_vec(), 1));
+    bench.streams.handle_timeout(bench.now + IDLE);
+    assert!(bench.streams.is_empty());
 }
 
 #[test]
@@ -185,7 +225,7 @@ fn questions_wait_where_many_answers_are_under_way() {
     assert_eq!(count, Ok(0), "the loop does not turn for them");
     let connection = bench.echo.later.get().unwrap();
     for _ in 0..2 {
-        bench.streams.deliver(connection, Some(b"answer"));
+        bench.streams.deliver(bench.now, connection, Some(b"answer"));
         bench.turn();
     }
     assert_eq!(pending(&bench), PENDING_MAX - 1);
@@ -212,11 +252,11 @@ fn an_ipv6_host_has_the_connections_of_one_client() {
     for last in 0..CONNECTIONS_PER_CLIENT {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let client = format!("2001:db8::{last:x}").parse().unwrap();
-        assert!(!streams.is_too_many(client));
+        assert!(streams.make_room_for(client));
         streams.add(Instant::now(), stream, client).unwrap();
     }
-    assert!(streams.is_too_many("2001:db8::ffff".parse().unwrap()));
-    assert!(!streams.is_too_many("2001:db8:0:1::1".parse().unwrap()));
+    assert!(!streams.make_room_for("2001:db8::ffff".parse().unwrap()));
+    assert!(streams.make_room_for("2001:db8:0:1::1".parse().unwrap()));
 }
 
 #[test]
