@@ -58,9 +58,32 @@ function notify(text, kind) {
 	ui.addNotification(null, el('p', {}, text), kind || 'info');
 }
 
+const dialogueNode = () => document.querySelector('#modal_overlay .modal');
+
+/* Names a dialogue by its heading, and so only as long as that is there: LuCI shows all dialogues in one place. */
+function nameByHeading(dialogue) {
+	const heading = dialogue.querySelector('h4');
+
+	if (heading) {
+		heading.id = 'natf-heading';
+		dialogue.setAttribute('aria-labelledby', heading.id);
+	}
+}
+
+/* LuCI's dialogues of a grid have a heading; screen readers ask for a name. */
+function nameDialogues(section) {
+	const render = section.renderMoreOptionsModal;
+
+	section.renderMoreOptionsModal = (...values) => Promise.resolve(render.apply(section, values)).then((result) => {
+		nameByHeading(dialogueNode());
+
+		return result;
+	});
+}
+
 /* Closes the dialogue and forgets what stood in it. */
 function closeModal() {
-	const dialogue = document.querySelector('#modal_overlay .modal');
+	const dialogue = dialogueNode();
 
 	ui.hideModal();
 
@@ -74,7 +97,7 @@ function modal(title, content, buttons) {
 	if (dialogue) {
 		dialogue.setAttribute('role', 'dialog');
 		dialogue.setAttribute('aria-modal', 'true');
-		dialogue.setAttribute('aria-label', title);
+		nameByHeading(dialogue);
 
 		const first = dialogue.querySelector('input:not([type="hidden"]), select, textarea, button');
 
@@ -176,6 +199,7 @@ return baseclass.extend({
 	enable: enable,
 	notify: notify,
 	modal: modal,
+	nameDialogues: nameDialogues,
 	closeModal: closeModal,
 	closer: closer,
 	ask: ask,

@@ -151,6 +151,7 @@ return view.extend({
 		section.anonymous = true;
 		section.addremove = true;
 		section.nodescriptions = true;
+		page.nameDialogues(section);
 		section.addbtntitle = _('Add a host');
 		/* LuCI decodes entities twice on the way to the title's HTML. */
 		section.modaltitle = (id) => '%h'.format('%h'.format(

@@ -35,6 +35,7 @@ return view.extend({
 		section.addremove = false;
 		section.modaltitle = (id) => [ id ];
 		section.nodescriptions = true;
+		page.nameDialogues(section);
 		/* LuCI's own way to add makes a section without a key. */
 		section.renderSectionAdd = () => el('div', { 'class': 'cbi-section-create' },
 			page.button(_('Enrol a peer'), 'add', () => enrol.ask(() => this.reload()), { 'id': 'natf-enrol' }));

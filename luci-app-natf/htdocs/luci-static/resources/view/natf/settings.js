@@ -59,6 +59,7 @@ return view.extend({
 		ddns.anonymous = true;
 		ddns.addremove = true;
 		ddns.nodescriptions = true;
+		page.nameDialogues(ddns);
 		ddns.addbtntitle = _('Add a DNS server');
 		ddns.modaltitle = () => [ _('Names that hosts register') ];
 

@@ -69,6 +69,7 @@ function addGrid(map, type, title, description, button, columns) {
 	section.anonymous = true;
 	section.addremove = button != null;
 	section.nodescriptions = true;
+	page.nameDialogues(section);
 	section.addbtntitle = button;
 	section.modaltitle = () => [ title ];
 
