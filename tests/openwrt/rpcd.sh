@@ -92,6 +92,7 @@ cat >"$root/usr/sbin/nslookup" <<-'SH'
 	printf 'Server:\t\t127.0.0.1\nAddress:\t127.0.0.1:53\n\n'
 	case $name in
 	alice.home.example.net) printf 'Name:\t%s\nAddress: 203.0.113.2\n\nName:\t%s\nAddress: 203.0.113.3\n' "$name" "$name" ;;
+	silent.*) printf ';; connection timed out; no servers could be reached\n\n' ;;
 	*) printf 'Name:\tx\nAddress: 1.2.3.4"],"x":["\nAddress: $(reboot)\nAddress: 2001:db8::1\n' ;;
 	esac
 SH
@@ -101,9 +102,9 @@ looked_up() { in_root bash --posix /usr/libexec/rpcd/luci.natf call lookup <<<'{
 check "its plugin lists lookup, without arguments" test "$(in_root /usr/libexec/rpcd/luci.natf list)" = '{"lookup":{}}'
 check "lookup tells what the home's names resolve to" test "$(looked_up | jq -c .)" \
 	= '{"names":[{"name":"alice.home.example.net","addresses":["203.0.113.2","203.0.113.3"]}]}'
-printf "config host 'x'\n\toption name '-type=any'\n\toption access 'allow'\nconfig host 'bob'\n\toption access 'allow'\n" >>"$root/etc/config/natf"
-check "neither a name nor an answer gets further than it should" test "$(looked_up | jq -c '.names[1:]')" \
-	= '[{"name":"bob.home.example.net","addresses":[]}]'
+printf "config host 'x'\n\toption name '-type=any'\n\toption access 'allow'\nconfig host 'bob'\n\toption access 'allow'\nconfig host 'silent'\n\toption access 'allow'\n" >>"$root/etc/config/natf"
+check "neither a name nor an answer gets further than it should, and silence is no answer" test "$(looked_up | jq -c '.names[1:]')" \
+	= '[{"name":"bob.home.example.net","addresses":[]},{"name":"silent.home.example.net","addresses":null}]'
 sed -i "/config host 'x'/,\$d" "$root/etc/config/natf"
 check "another method is refused" test "$(in_root /usr/libexec/rpcd/luci.natf call reboot | jq 'has("error")')" = true
 for right in read write; do

@@ -147,9 +147,9 @@ function ofNames(state, lookups) {
 		return warn('notice', _('The home has no name yet: peers reach hosts by names below it.'),
 			_('Enter the DDNS name.'), [ 'settings', _('Settings') ]);
 
-	/* Behind another NAT the name leads to that one, and there is a warning of its own. */
+	/* Behind another NAT the name leads to that one, and there is a warning of its own. Without DNS nothing is known. */
 	const wrong = outside && !isIn(PRIVATE.concat(CARRIER), outside)
-		? (lookups || []).find((name) => !name.addresses.includes(outside)) : null;
+		? (lookups || []).find((name) => name.addresses && !name.addresses.includes(outside)) : null;
 
 	if (!wrong)
 		return null;
