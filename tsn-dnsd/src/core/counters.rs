@@ -83,7 +83,7 @@ counters! {
     bad_version,
     /// Answers cut because they do not fit the client's datagram.
     truncated,
-    /// Questions while too many were under way, answered SERVFAIL.
+    /// Questions and updates while too many were under way, answered SERVFAIL.
     too_many,
     /// Questions that no upstream server answered, answered SERVFAIL or with what was stale.
     upstream_failed,

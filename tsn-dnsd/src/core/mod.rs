@@ -6,6 +6,7 @@ pub mod wire;
 
 pub mod limit;
 pub mod question;
+pub mod room;
 
 pub mod answer;
 pub mod cache;

@@ -56,6 +56,13 @@ pub struct Held {
     reply: Box<[u8]>,
 }
 
+impl Held {
+    /// Octets that wait with it.
+    pub fn size(&self) -> usize {
+        self.packet.len() + self.reply.len()
+    }
+}
+
 /// Where an answer leads: to an announced name, or not.
 #[derive(Debug, Default)]
 struct Leading {

@@ -352,11 +352,16 @@ impl Server {
         self.cache.find(key, now).is_some()
     }
 
-    /// The reply to a question for which there is no room.
+    /// The reply to a question or an update for which there is no room.
     pub fn handle_too_many(&self, client: Client, packet: &[u8], out: &mut Vec<u8>) {
         self.counters().too_many.up();
-        if let Ok(question) = Question::parse(packet) {
-            self.responder.bare(client, &question, Rcode::SERVFAIL, extended::NOT_READY, out);
+        match Question::parse(packet) {
+            Ok(question) => {
+                self.responder.bare(client, &question, Rcode::SERVFAIL, extended::NOT_READY, out);
+            }
+            // The client may try again: nothing of it was done (RFC 2136, 3.8).
+            Err(Unreadable::Update) => failure_of(packet, Rcode::SERVFAIL, out),
+            Err(_) => {}
         }
     }
 

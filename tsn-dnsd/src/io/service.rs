@@ -11,7 +11,7 @@
 //! A reply that is known is composed in the loop's own turn; a task is started only for what has to wait.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     hash::RandomState,
     net::IpAddr,
     pin::pin,
@@ -35,6 +35,7 @@ use crate::{
         flights::{FlightLimits, Flights, Joined},
         question::Key,
         responder::{Client, Handled, Held},
+        room::{Place, Room},
         server::Server,
     },
     error::Error,
@@ -48,8 +49,8 @@ const BATCHES: usize = 8;
 const FLIGHTS: FlightLimits = FlightLimits { flights: 256, waiters: 4_096, per_client: 128 };
 /// After so long what is stale serves (RFC 8767, 5).
 const STALE_PATIENCE: Duration = Duration::from_millis(1_800);
-/// Announcements and updates that wait at once.
-const HELD_MAX: usize = 4_096;
+/// Announcements and updates that wait at once, and their octets.
+const HELD_MAX: (usize, usize) = (4_096, 4 << 20);
 
 /// The way back to a client.
 #[derive(Clone)]
@@ -76,7 +77,7 @@ pub struct Service {
     counters: Rc<Counters>,
     announcer: Rc<dyn Announcer>,
     flights: RefCell<Flights<Waiter>>,
-    held: Cell<usize>,
+    held: Room,
     udp: RefCell<Vec<Rc<UdpSocket>>>,
     streams: RefCell<Streams>,
     inbox: RefCell<UdpInbox>,
@@ -102,7 +103,7 @@ impl Service {
             zone_files,
             announcer,
             flights: RefCell::new(Flights::new(FLIGHTS, RandomState::new())),
-            held: Cell::new(0),
+            held: Room::new(HELD_MAX.0, HELD_MAX.1),
             udp: RefCell::default(),
             streams: RefCell::new(Streams::new()?),
             inbox: RefCell::new(UdpInbox::new(DATAGRAM_MAX)),
@@ -245,18 +246,14 @@ impl Service {
                 let waiter = Waiter { client, packet: packet.into(), way: way() };
                 self.ask(*key, waiter, out)
             }
-            Handled::Announce(_) | Handled::Update if self.held.get() >= HELD_MAX => {
-                self.server.borrow().handle_too_many(client, packet, out);
-                false
-            }
-            Handled::Announce(held) => {
-                self.spawn_held(announce(self.clone(), *held, way()));
-                true
-            }
-            Handled::Update => {
-                self.spawn_held(update(self.clone(), packet.into(), way()));
-                true
-            }
+            Handled::Announce(held) => match self.held.place(held.size()) {
+                Some(place) => self.spawn(place, announce(self.clone(), *held, way())),
+                None => self.too_many(client, packet, out),
+            },
+            Handled::Update => match self.held.place(packet.len()) {
+                Some(place) => self.spawn(place, update(self.clone(), packet.into(), way())),
+                None => self.too_many(client, packet, out),
+            },
         }
     }
 
@@ -266,22 +263,24 @@ impl Service {
         match joined {
             Joined::First => self.tasks.spawn(fly(self.clone(), key)).detach(),
             Joined::Waits => self.counters.joined.up(),
-            Joined::Full => {
-                self.server.borrow().handle_too_many(client, &packet, out);
-                return false;
-            }
+            Joined::Full => return self.too_many(client, &packet, out),
         }
         true
     }
 
-    fn spawn_held(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
-        self.held.set(self.held.get() + 1);
-        let service = self.clone();
-        let counted = async move {
+    /// Has something take its time in this place; true, for the reply comes later.
+    fn spawn(&self, place: Place, work: impl Future<Output = ()> + 'static) -> bool {
+        let placed = async move {
             work.await;
-            service.held.set(service.held.get().saturating_sub(1));
+            drop(place);
         };
-        self.tasks.spawn(counted).detach();
+        self.tasks.spawn(placed).detach();
+        true
+    }
+
+    fn too_many(&self, client: Client, packet: &[u8], out: &mut Vec<u8>) -> bool {
+        self.server.borrow().handle_too_many(client, packet, out);
+        false
     }
 
     /// Replies to those who waited; `write` composes each reply.

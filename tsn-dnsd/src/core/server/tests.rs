@@ -356,6 +356,17 @@ fn too_many_questions_are_told_so() {
 }
 
 #[test]
+fn too_many_updates_are_told_so() {
+    let bench = Bench::new();
+    let mut update = WWW.plain();
+    update[2] = 5 << 3;
+    let mut out = Vec::new();
+    bench.server.handle_too_many(CLIENT, &update, &mut out);
+    assert_eq!(out, [update[0], update[1], 0x80 | 5 << 3, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bench.counter("too_many"), 1);
+}
+
+#[test]
 fn own_names_are_answered_before_all_others() {
     let mut bench = Bench::new();
     bench.learn(&WWW, 300);
