@@ -154,7 +154,8 @@ start_outside() {
 	spawn dnsd ip netns exec "$en" "$native/tsn-dnsd" -c "$work/dnsd/config" -k "$work/dnsd/keys" --run-dir "$work/dnsd" --state-dir "$work/dnsd"
 }
 
-# home_up PACKAGE...: everything but the daemon on the board, which has these packages.
+# home_up PACKAGE...: everything but the daemon on the board, which has these packages. A function configure_more, where there is one, gets
+# the directory of what is laid over the board's root file system.
 home_up() {
 	local name
 	((EUID == 0)) || skip "an emulated board needs root (taps and namespaces)"
@@ -163,6 +164,7 @@ home_up() {
 	install_openwrt "$work/tree" "$@"
 	configure_home "$work/tree" "$laptop" "$isp"
 	configure_outside "$laptop" "$isp"
+	if declare -F configure_more >/dev/null; then configure_more "$work/tree"; fi
 	for name in "$en" "$lan"; do
 		ip netns add "$name"
 		ip -n "$name" link set lo up
