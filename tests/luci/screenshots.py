@@ -67,8 +67,6 @@ config record
     world.router("/etc/init.d/tsn-dnsd", "start")
     world.lab("start", "dnsd", "isp")
     time.sleep(3)  # the neighbours are looked at every few seconds
-    world.on("client", "dig", "+time=2", "@192.0.3.53", "nas.home.example.net")
-    world.on("client", "curl", "-s", "-o", "/dev/null", "http://203.0.113.2/")
     world.on("alice", "dig", "-p", "5353", "@192.168.1.1", "plain.example.net")
     for host, port in (("nas", 80), ("nas", 21), ("desktop", 5201)):
         world.hold(f"{host}.home.example.net", port)
@@ -88,7 +86,7 @@ def main():
     world = World(browser, root)
     try:
         furnish(world)
-        page = world.page(width=1080, height=700)
+        page = world.page(width=1200, height=760)
         page.open("overview")
         for target in ("nas:80", "camera:554", "desktop:5201", "nas:445", "nas:80"):
             world.ping(target.replace(":", ".home.example.net:"))
@@ -98,6 +96,9 @@ def main():
         take(page, directory, "overview-dark")
         page.theme(dark=False)
         for name in ("hosts", "peers", "live", "tsn", "settings"):
+            if name == "live":
+                world.on("client", "dig", "+time=2", "@192.0.3.53", "nas.home.example.net")
+                world.on("client", "curl", "-s", "-o", "/dev/null", "http://203.0.113.2/")
             page.open(name)
             page.run("await new Promise((done) => setTimeout(done, 1500))")
             take(page, directory, name)
@@ -108,7 +109,7 @@ def main():
         take(page, directory, "why")
         page.open("hosts").click("Edit", within=page.row("desktop"))
         page.until("return document.querySelector('.modal .cbi-map')")
-        page.resize(1080, 860)
+        page.resize(1200, 860)
         take(page, directory, "host")
         page.open("peers").click("Enrol a peer").fill("Name", "tablet").click("Enrol")
         page.until("return document.querySelector('#natf-qr')")

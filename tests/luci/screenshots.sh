@@ -13,7 +13,7 @@ mkdir -p "$directory"
 lab_up
 install_router
 in_router /etc/init.d/natf start
-in_router /etc/init.d/natf enable 2>/dev/null || true
+in_router sh -c 'mkdir -p /etc/rc.d && ln -s ../init.d/natf /etc/rc.d/S18natf'
 start_web
 lab start endd en
 check "pictures are taken" env PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$luci/screenshots.py" "$router_root" "$directory"

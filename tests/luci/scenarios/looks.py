@@ -6,8 +6,8 @@ import re
 from .rights import PAGES, none
 
 APP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../luci-app-natf")
-# Dialogues and tables of forms are LuCI's own, and have none.
-ROLES = {"button", "textbox", "checkbox", "combobox", "link", "searchbox", "listbox", "radio", "img", "switch"}
+# Tables of forms are LuCI's own, and have none.
+ROLES = {"button", "textbox", "checkbox", "combobox", "link", "searchbox", "listbox", "radio", "img", "switch", "dialog"}
 CONTRAST = """const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
 	const light = ([ r, g, b ]) => [ r, g, b ].map((v) => v / 255).map((v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
 		.reduce((sum, v, i) => sum + v * [ .2126, .7152, .0722 ][i], 0);
