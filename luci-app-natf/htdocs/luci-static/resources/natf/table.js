@@ -26,7 +26,7 @@ class LiveTable {
 	}
 
 	title(column) {
-		const attributes = { 'class': 'th', 'scope': 'col', 'data-column': column.name };
+		const attributes = { 'class': column.right ? 'th right' : 'th', 'scope': 'col', 'data-column': column.name };
 
 		if (!column.text)
 			return page.el('th', Object.assign(attributes, { 'class': 'th cbi-section-actions' }), column.title);

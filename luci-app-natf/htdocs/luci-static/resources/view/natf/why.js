@@ -4,6 +4,7 @@
 'require natf.calls as calls';
 'require natf.fields as fields';
 'require natf.page as page';
+'require natf.reasons as reasons';
 'require natf.services as services';
 'require natf.table as table';
 
@@ -14,34 +15,17 @@
 
 const el = page.el;
 
-/* What each check of the daemon asks, by the reason that it gives when it fails. */
-const checks = () => ({
-	unknown_host: _('The name is known: a host has it'),
-	denied: _('The host is allowed'),
-	expired: _('The access has not expired'),
-	peer_not_allowed: _('The host is open to this peer, and the peer may ask for it'),
-	service_not_allowed: _('The service is allowed'),
-	host_away: _('The host\'s address is known'),
-	table_full: _('There is room for one more flow, with a port of its own'),
-	busy: _('The kernel took it')
-});
-
-/* What to do where a check fails. */
-const remedies = () => ({
-	unknown_host: _('Add the host, or correct the name.'),
-	denied: _('Switch the host to allowed.'),
-	expired: _('Enter a later end, or none.'),
-	peer_not_allowed: _('Add the peer to the host\'s row, or the host to the peer.'),
-	service_not_allowed: _('Add the service to the host\'s row.'),
-	host_away: _('Switch the host on, or correct its MAC address.'),
-	table_full: _('End some flows, or raise the bounds in the settings.')
-});
-
 const step = (what, passed, detail, todo) => ({ what: what, passed: passed, detail: detail, todo: todo });
 
+/* A check of the daemon, in the reader's language as far as this page knows it. */
+function checked(one, row) {
+	const reason = reasons.of(one.reason);
+
+	return step(reason.check || one.check, one.passed, row && reason.detail ? reason.detail(row) : one.detail, reason.remedy);
+}
+
 /* Whether somebody with the host's address has been heard on the LAN. */
-function onTheLan(answer, hosts) {
-	const row = (hosts.hosts || []).find((host) => host.name == answer.host);
+function onTheLan(row, hosts) {
 	const seen = row && (hosts.discovered || []).find((host) => host.address == row.address);
 	const heard = seen && seen.seen.includes('neighbour');
 
@@ -119,28 +103,35 @@ return view.extend({
 
 	explain(answer, hosts, peers) {
 		const peer = (peers.peers || []).find((one) => one.name == answer.peer);
+		const row = (hosts.hosts || []).find((host) => host.name == answer.host);
 		const steps = [
 			step(_('natf-routerd is running'), true, ''),
 			peer ? step(_('The peer has been heard'), peer.last_seen != null ? true : null,
 				peer.last_seen != null ? page.moment(peer.last_seen) : _('never since the start'),
 				_('On the peer, "natf-endd ping" shows how far its messages get.')) : null,
 			answer.learned ? step(_('The name was registered by the host itself (dynamic DNS)'), true, answer.host) : null
-		].concat(answer.steps.map((one) => step(checks()[one.reason] || one.check, one.passed, one.detail, remedies()[one.reason])));
+		].concat(answer.steps.map((one) => checked(one, row)));
 
 		if (answer.allowed)
-			steps.push(onTheLan(answer, hosts));
+			steps.push(onTheLan(row, hosts));
 
 		page.fill(this.steps,
 			el('h3', {}, `${answer.host} · ${services.show(answer.service)} · ${answer.peer}`),
 			el('ol', {}, steps.filter((one) => one).map((one) => this.line(one))),
 			el('div', { 'class': `alert-message ${answer.allowed ? 'success' : 'error'}` },
-				el('strong', {}, answer.allowed ? _('Allowed') : _('Refused')), ' ', answer.allowed ? answer.because : this.failure(answer)));
+				el('strong', {}, answer.allowed ? _('Allowed') : _('Refused')), ': ', answer.allowed ? this.success(answer, row, peer) : this.failure(answer)));
+	},
+
+	success(answer, row, peer) {
+		const to = row ? `${row.address}:${answer.service.split(':')[1]}` : answer.because;
+
+		return (peer && peer.role == 'tsn' ? _('Clients that it announces are led to %s.') : _('The flow is led to %s.')).format(to);
 	},
 
 	failure(answer) {
 		const failed = answer.steps.find((one) => !one.passed) || {};
 
-		return checks()[failed.reason] ? _('This does not hold: %s.').format(checks()[failed.reason]) : answer.because;
+		return `${reasons.of(failed.reason).failure || answer.because}.`;
 	},
 
 	line(one) {
@@ -162,7 +153,7 @@ return view.extend({
 				{ name: 'service', title: _('Service'), text: (row) => row.service ? services.show(row.service) : '–' },
 				{ name: 'peer', title: _('Peer'), text: (row) => row.peer == 'anyone' ? _('anyone') : row.peer },
 				{ name: 'from', title: _('From'), text: (row) => row.from },
-				{ name: 'because', title: _('What failed'), text: (row) => checks()[row.reason] || row.because },
+				{ name: 'because', title: _('Because'), text: (row) => reasons.of(row.reason).failure || row.because },
 				{ name: 'explain', title: _('Action'), build: (row) => el('button', { 'type': 'button', 'class': 'btn cbi-button cbi-button-action',
 					'click': () => this.askFor(row()) }, _('Explain')) }
 			],
