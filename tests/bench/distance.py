@@ -19,7 +19,7 @@ DISTANCES_MS = (1, 10, 50)
 NEAR, FAR = "198.51.101.10", "203.0.113."
 SERVER, CLIENTS, CLIENT_ROUTERS = "198.51.102.53", ("198.51.102.101", "198.51.102.102"), 50
 UPSTREAM = 5300
-ROUNDS, SECONDS = 3, 2
+ROUNDS, SECONDS = 3, 1
 # As many questions are under way at once as there are routers, but no more than this in a second.
 RATE = 1000
 

@@ -14,7 +14,7 @@ from bed import (ALICE, CLIENT_CPU, G1, G2, HOME, KEY, KEY_TEXT, ROUTER, SERVER_
                  rss_kib, summary, wait_until)
 
 NAMES = 10_000
-ROUNDS, SECONDS = 5, 3
+ROUNDS, SECONDS = 5, 2
 UPSTREAM = 5300
 PORTS = {"tsn-dnsd": 5301, "dnsmasq": 5302, "unbound": 5303}
 

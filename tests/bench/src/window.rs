@@ -17,7 +17,7 @@ const WINDOW: usize = 64;
 /// As fast as the window allows.
 pub const UNPACED: u32 = u32::MAX;
 /// Without any answer for so long, the rest counts as lost.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What became of the messages.
 pub struct Answered {
