@@ -4,7 +4,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 # The scenarios measure time; builds beside them would disturb.
 .NOTPARALLEL:
-.PHONY: help build tools demo test test-units test-netns test-openwrt test-luci test-arch test-packages test-reproducible bench bench-natf bench-dns audit soak fuzz
+.PHONY: help build tools demo test test-units test-netns test-openwrt test-luci test-arch test-packages test-reproducible bench bench-natf bench-dns audit soak fuzz sim
 .PHONY: cross ipk opkg-feed apk apk-feed deb sizes test-boards test-board-mipsel test-board-be bench-board screenshots clean
 
 help: ## show this
@@ -59,6 +59,12 @@ test-board-mipsel: build ## the same, MIPS only
 test-board-be: build ## the same on a big-endian MIPS router, whose kernel and programs are built first
 	tests/boards/run.sh mips
 
+bench-board: build ## what the packages cost on a small router, beside the bars; figures also in target/bench/board.json (root)
+	$(CARGO) build --release --locked -p natf-bench
+	openwrt/build/cross.sh mipsel_24kc natf-routerd tsn-dnsd
+	openwrt/build/ipk.sh mipsel_24kc natf tsn-dnsd
+	tests/boards/bench.sh $(or $(CARGO_TARGET_DIR),target)/release
+
 test-packages: ## .ipk, feed and .deb: same bytes twice, right content, installable
 	openwrt/build/test.sh
 	packaging/deb/test.sh
@@ -85,8 +91,11 @@ audit: ## dependencies by cargo-deny (built in target/tools) and the RustSec dat
 	target/tools/bin/cargo-deny check licenses bans sources
 	target/tools/bin/cargo-deny check advisories
 
-fuzz: ## fuzz every parser, guided by coverage; SECONDS for each target (600)
+fuzz: ## fuzz every parser and core, guided by coverage; SECONDS for each target (600)
 	tests/fuzz/fuzz.sh $(or $(SECONDS),600)
+
+sim: ## simulate worlds until one fails to hold what must hold; SEEDS of them (100000)
+	$(CARGO) run --release --locked -p natf-sim -- 0 $(or $(SEEDS),100000)
 
 # All of OpenWrt's architectures that are built for; ARCHES="mipsel_24kc" for one.
 ARCHES ?= mips_24kc mipsel_24kc arm_cortex-a7 aarch64_cortex-a53 x86_64

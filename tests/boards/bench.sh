@@ -30,8 +30,11 @@ ready() {
 		jq -sr '(.[1] - .[0]) * 100 | round / 100'
 }
 
-# A TSN server on the router itself.
+# A TSN server on the router itself, and a peer of the benchmark's own: message numbers rise for each peer apart.
+bench=$(key)
 configure_more() {
+	printf "config peer 'bench'\n\toption id '4712'\n" >>"$1/etc/config/natf"
+	echo "bench 4712 $bench" >>"$1/etc/natf/keys"
 	cat >"$1/etc/config/tsn-dnsd" <<-'CONF'
 		config server 'server'
 			option enabled '1'
@@ -51,12 +54,22 @@ ping_us() {
 
 # Requests one after the other: median of the time until the answer, µs.
 request_us() {
-	outside "$native/natf-bench" latency 203.0.113.2 203.0.113.10 "$hex" 4711 300 "$1" | jq -e 'if .granted >= 290 then .median_us else error("\(.granted) of 300 granted") end'
+	outside "$native/natf-bench" latency 203.0.113.2 203.0.113.10 "$hex" 4712 300 "$1" | jq -e 'if .granted >= 290 then .median_us else error("\(.granted) of 300 granted") end'
+}
+
+# What else this machine does is not the board's business.
+hurry() {
+	local pid
+	for pid in $$ "$(<"$work/board/pid")"; do
+		if [[ -w /proc/$pid/autogroup ]]; then echo -20 >"/proc/$pid/autogroup"; fi
+		renice -n -20 -p "$pid" >/dev/null
+	done
 }
 
 # At rest; then with 5,000 mappings that wait for their first packets.
 home_up natf tsn-dnsd
-hex=$(tr '_-' '/+' <<<"$laptop=" | base64 -d | od -An -tx1 | tr -d ' \n')
+hurry
+hex=$(tr '_-' '/+' <<<"$bench=" | base64 -d | od -An -tx1 | tr -d ' \n')
 must "OpenWrt's firewall rules are loaded" on_board "date -s @$(date +%s) >/dev/null; nft -f /etc/fw4.nft"
 on_board "sed -i \"s/option domain/option pending '120'\n\toption max_per_peer '10000'\n\toption max_per_host '10000'\n\t&/\" /etc/config/natf"
 ready_natf=$(ready natf natf_routerd)
@@ -78,7 +91,7 @@ figures=$(jq --argjson request "$request" --argjson before "$before" --argjson a
 	'.request_us = $request | .ping_us = ($before + $after) / 2' <<<"$figures")
 figure request_over_ping "$(jq -n "$request / (($before + $after) / 2) * 100 | round / 100")" 3
 
-asked=$(outside "$native/natf-bench" rate 203.0.113.2 203.0.113.10 "$hex" 4711 5000 0)
+asked=$(outside "$native/natf-bench" rate 203.0.113.2 203.0.113.10 "$hex" 4712 5000 0)
 live=$(on_board "natf-routerd --json status" | jq '.. | .mappings? // empty | numbers' | head -n 1)
 check "5,000 mappings live: ${live:-none}; $asked" test "${live:-0}" -ge 5000
 figure rss_kib_5000.natf-routerd "$(rss natf)" 6144

@@ -107,7 +107,8 @@ write_init() {
 			modprobe $module 2>/dev/null
 		done
 		echo /sbin/modprobe >/proc/sys/kernel/modprobe
-		sysctl -qw net.ipv4.ip_forward=1
+		# As OpenWrt has it; the kernel's own limit follows from the memory.
+		sysctl -qw net.ipv4.ip_forward=1 net.netfilter.nf_conntrack_max=16384
 		ip link set lo up
 		wan=$(grep -l 52:54:00:00:00:01 /sys/class/net/*/address | cut -d/ -f5)
 		lan=$(grep -l 52:54:00:00:00:02 /sys/class/net/*/address | cut -d/ -f5)
