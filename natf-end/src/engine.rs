@@ -177,8 +177,12 @@ impl Engine {
             State::Confirming { held, .. } => {
                 hold(held, packet, self.limits, &mut self.held, &mut self.counters, &mut self.outputs)
             }
-            // It was in the queue already when the packets before it were released.
-            State::Live(live) if now < live.since + if start { REPEATED_SYN } else { ELEMENT_LIFETIME } => {
+            // It was in the queue already when the packets before it were released. What a former run translated has no
+            // VAT element any more.
+            State::Live(live)
+                if !live.restored
+                    && now < live.since + if start { REPEATED_SYN } else { ELEMENT_LIFETIME } =>
+            {
                 self.outputs.push_back(Output::Release { packets: vec![packet] });
                 raise(&mut self.counters.released);
             }

@@ -255,6 +255,18 @@ fn flows_of_the_former_run_are_taken_over_from_the_kernel() {
 }
 
 #[test]
+fn a_flow_of_the_former_run_that_the_kernel_has_just_forgotten_is_negotiated_anew() {
+    let flow = tcp(40_000, ALICE, 22);
+    let mut world = World::new(10, home(Some(7)));
+    let row = RestoredFlow { flow, mapped: SocketAddrV4::new(G2, 20_005), source: flow.source };
+    world.engine.restore(world.now, [row], |_| Some(dial("alice")));
+    world.packet_of(1, flow, true, Some(dial("alice")));
+    assert!(world.released.is_empty(), "nothing would translate it");
+    world.run(Duration::from_millis(100));
+    assert_eq!((world.released.len(), world.vat.len()), (1, 1));
+}
+
+#[test]
 fn a_change_of_network_drops_flows_of_addresses_that_are_gone_and_says_nothing() {
     let mut world = connected(11, tcp(40_000, ALICE, 22), ESTABLISHED);
     world.packet_of(2, tcp(40_001, BOB, 22), true, Some(dial("bob")));
