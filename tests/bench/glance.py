@@ -13,7 +13,7 @@ CAUSES = {
     "kernel": "Both ways are the kernel's own code from the second packet on. See the spread of the rounds, and how far plain routing lies from 1.",
     "guided client": "The first packet of a flow from a client that has a row waits until the daemon has looked at it. The flow's other "
                      "packets, and other clients, never meet the daemon.",
-    "rules": "Four rules in front of connection tracking, for every packet; see the spread of the rounds for what they cost against what the "
+    "rules": "A few rules in front of connection tracking, for every packet; see the spread of the rounds for what they cost against what the "
              "machine does to the figure.",
     "memory": "The program with its tables; what each mapping adds stands in the section on mapping requests.",
     "growth": "Bigger tables. See the spread of the rounds.",

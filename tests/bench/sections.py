@@ -152,11 +152,23 @@ however many others there are. The distance is made by a small forwarder in user
 """)
 
 
+# What the board's figures are, in our words; others are shown by their own names.
+BOARD = {"bin_kb": "program, kB", "ipk_kb": "package, kB", "rss_kib": "memory at rest, KiB", "rss_kib_5000": "memory with 5,000 mappings, KiB",
+         "ready_s": "ready after, s", "request_us": "one mapping request, us", "ping_us": "a ping to the board, us",
+         "request_over_ping": "request / ping"}
+
+
 def board(found, _picture):
-    """What the emulated board says of itself: names and numbers as they come."""
-    rows = [(key.replace("_", " "), value if isinstance(value, str) else spread(value) if isinstance(value, dict) and "median" in value
-             else number(value)) for key, value in found.items() if not isinstance(value, (list, dict)) or "median" in value]
-    return table(("emulated MIPS router (24Kc, 128 MiB)", ""), rows) + "\nMade by `make bench-board`.\n"
+    """What an emulated board says of itself, each figure by program where it has several."""
+    rows = []
+    for key, value in found.items():
+        for program, one in value.items() if isinstance(value, dict) else {"": value}.items():
+            if isinstance(one, (int, float)):
+                rows.append((f"{BOARD.get(key, key.replace('_', ' '))}{', ' if program else ''}{program}", number(one)))
+    return (table((found.get("board", "emulated board"), ""), rows) + f"""
+Made by `make bench-board` ({found.get('date', '?')}, {found.get('commit', '?')}). The board is emulated by software (QEMU): its times are those of the emulation, so compare the
+request with the ping.
+""")
 
 
 def ordinary(found, _picture):
@@ -165,7 +177,7 @@ def ordinary(found, _picture):
             for row in found["rows"]]
     flood = found["flood"]
     return (table(("connect: us; stream: Mbit/s; packet: ns of processor time", "with / without", "without natf-routerd", "with it"), rows) + f"""
-"With" is with {found['guide_rows']:,} live rows in the guide table. What natf adds for everybody are the four rules of a chain in front of connection
+"With" is with {found['guide_rows']:,} live rows in the guide table. What natf adds for everybody are the few rules of a chain in front of connection
 tracking, with at most two looks into sets. From a client that has a row, the daemon looks at the first packet of a flow to any port of the router's;
 the flow's other packets meet two rules more. The cost of a packet is the processor time of its sender, in whose name the kernel takes it through the
 router to its receiver.
