@@ -44,7 +44,8 @@ def diagram(columns, title, lines, top):
     last = max(xs + [1])
     scale_x = lambda x: LEFT + (WIDTH - LEFT - 20) * x / last
     scale_y = lambda y: top + HEIGHT - HEIGHT * y / highest
-    parts = [f'<text x="{LEFT}" y="{top - 8}">{title}: {", ".join(f"<tspan fill=\'{colour}\'>{name}</tspan>" for name, colour in lines.items())}</text>']
+    names = ", ".join(f'<tspan fill="{colour}">{name}</tspan>' for name, colour in lines.items())
+    parts = [f'<text x="{LEFT}" y="{top - 8}">{title}: {names}</text>']
     for part in (0, 0.5, 1):
         y = scale_y(highest * part)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{y:.1f}" y2="{y:.1f}" stroke="#bbb" stroke-width="0.5"/>')
