@@ -5,7 +5,7 @@
 
 /*
  * The reasons for which the daemon refuses: what each check asks, what it means that it fails, what to do then, and what
- * the host's row (as `hosts` gives it) has to say about it.
+ * the host's row (as `hosts` gives it) and the daemon's words have to say about it.
  */
 const reasons = () => ({
 	unknown_host: {
@@ -46,7 +46,9 @@ const reasons = () => ({
 	table_full: {
 		check: _('There is room for one more flow, with a port of its own'),
 		failure: _('there is no room for one more flow'),
-		remedy: _('End some flows, or raise the bounds in the settings.')
+		remedy: _('End some flows, or raise the bounds in the settings.'),
+		/* The daemon's words are "NUMBER mappings of MOST". */
+		detail: (row, words) => words.replace(/^(\d+) mappings of (\d+)$/, (all, number, most) => _('%d of %d flows').format(number, most))
 	},
 	busy: {
 		check: _('The kernel took it'),

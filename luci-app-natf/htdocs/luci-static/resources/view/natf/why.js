@@ -21,7 +21,7 @@ const step = (what, passed, detail, todo) => ({ what: what, passed: passed, deta
 function checked(one, row) {
 	const reason = reasons.of(one.reason);
 
-	return step(reason.check || one.check, one.passed, row && reason.detail ? reason.detail(row) : one.detail, reason.remedy);
+	return step(reason.check || one.check, one.passed, row && reason.detail ? reason.detail(row, one.detail) : one.detail, reason.remedy);
 }
 
 /* Whether somebody with the host's address has been heard on the LAN. */
@@ -116,7 +116,7 @@ return view.extend({
 			steps.push(onTheLan(row, hosts));
 
 		page.fill(this.steps,
-			el('h3', {}, `${answer.host} · ${services.show(answer.service)} · ${answer.peer}`),
+			el('h3', {}, [ answer.host, row ? services.show(answer.service) : this.service.value || _('any'), answer.peer ].join(' · ')),
 			el('ol', {}, steps.filter((one) => one).map((one) => this.line(one))),
 			el('div', { 'class': `alert-message ${answer.allowed ? 'success' : 'error'}` },
 				el('strong', {}, answer.allowed ? _('Allowed') : _('Refused')), ': ', answer.allowed ? this.success(answer, row, peer) : this.failure(answer)));
@@ -131,7 +131,7 @@ return view.extend({
 	failure(answer) {
 		const failed = answer.steps.find((one) => !one.passed) || {};
 
-		return `${reasons.of(failed.reason).failure || answer.because}.`;
+		return reasons.of(failed.reason).failure || answer.because;
 	},
 
 	line(one) {
