@@ -26,7 +26,7 @@ pub use server::ServerSettings;
 pub use zone::{TsigAlgorithm, TsigKeyRow, ZoneRow};
 
 use crate::error::{ConfigError, shown};
-use crate::fields::{Fields, Report, nearest};
+use crate::fields::{Fields, Report, check_section_names, nearest};
 use crate::uci::{self, Section, UciFile};
 
 const KINDS: [&str; 6] = ["server", "router", "client", "zone", "record", "tsigkey"];
@@ -60,20 +60,16 @@ pub fn load_dnsd(path: &Path) -> Result<DnsdConfig, Vec<ConfigError>> {
 pub fn parse_dnsd(path: &Path, text: &str) -> Result<DnsdConfig, Vec<ConfigError>> {
     let (file, errors) = UciFile::parse(path, text);
     let mut loader = Loader { config: DnsdConfig::default(), report: Report::new(path, errors) };
-    loader.check_section_names(&file);
+    check_section_names(&file, &["server"], &mut loader.report);
     for section in &file.sections {
         loader.section(section);
     }
     loader.check_duplicates(&file);
     loader.check_update_keys(&file);
     loader.warn(&file);
-    let Loader { mut config, mut report } = loader;
-    if report.errors.is_empty() {
-        config.warnings = report.warnings;
-        return Ok(config);
-    }
-    report.errors.sort_by_key(|error| error.line);
-    Err(report.errors)
+    let Loader { mut config, report } = loader;
+    config.warnings = report.finish()?;
+    Ok(config)
 }
 
 struct Loader {
@@ -107,27 +103,6 @@ impl Loader {
                 let problem =
                     format!("the section type {} is unknown; {}", shown(other), nearest(other, &KINDS));
                 report.section(section, problem);
-            }
-        }
-    }
-
-    /// libuci merges sections of the same name, whatever their types.
-    fn check_section_names(&mut self, file: &UciFile) {
-        let mut seen: BTreeMap<&str, &Section> = BTreeMap::new();
-        let mut server: Option<&Section> = None;
-        for section in &file.sections {
-            if let Some(first) = section.name.as_deref().and_then(|name| seen.insert(name, section)) {
-                let problem = format!(
-                    "the section name is already used in line {} (by {}); a name is used once in a file",
-                    first.line,
-                    first.title()
-                );
-                self.report.section(section, problem);
-            } else if section.kind == "server"
-                && let Some(first) = server.replace(section)
-            {
-                let problem = format!("there is already a config server in line {}; use one", first.line);
-                self.report.section(section, problem);
             }
         }
     }

@@ -3,11 +3,12 @@
 //! A value that is absent or empty (the same in UCI) leaves the default to the caller. A list may also be written as
 //! one `option` with spaces between the values, as OpenWrt's own files do.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ConfigError, shown};
-use crate::uci::{Opt, Section};
+use crate::uci::{Opt, Section, UciFile};
 
 /// The findings of one file.
 pub(crate) struct Report {
@@ -33,6 +34,15 @@ impl Report {
         self.warnings.push(finding);
     }
 
+    /// The warnings, if nothing is wrong; else everything that is, in the order of the file.
+    pub fn finish(mut self) -> Result<Vec<ConfigError>, Vec<ConfigError>> {
+        if self.errors.is_empty() {
+            return Ok(self.warnings);
+        }
+        self.errors.sort_by_key(|error| error.line);
+        Err(self.errors)
+    }
+
     fn finding(
         &self,
         section: &Section,
@@ -45,6 +55,29 @@ impl Report {
             option: option.map(|option| option.name.clone()),
             value: option.map(|option| option.value.clone()),
             ..ConfigError::at(&self.file, line, problem)
+        }
+    }
+}
+
+/// Reports names that are used twice, for libuci merges sections of the same name, whatever their types, and kinds of
+/// which a file has one section that it has several of.
+pub(crate) fn check_section_names(file: &UciFile, kinds_of_one: &[&str], report: &mut Report) {
+    let mut seen: BTreeMap<&str, &Section> = BTreeMap::new();
+    let mut settings: BTreeMap<&str, &Section> = BTreeMap::new();
+    for section in &file.sections {
+        let kind = section.kind.as_str();
+        if let Some(first) = section.name.as_deref().and_then(|name| seen.insert(name, section)) {
+            let problem = format!(
+                "the section name is already used in line {} (by {}); a name is used once in a file",
+                first.line,
+                first.title()
+            );
+            report.section(section, problem);
+        } else if kinds_of_one.contains(&kind)
+            && let Some(first) = settings.insert(kind, section)
+        {
+            let problem = format!("there is already a config {kind} in line {}; use one", first.line);
+            report.section(section, problem);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::ddns::DdnsRow;
 use crate::end::EndSettings;
 use crate::error::{ConfigError, shown};
-use crate::fields::{Fields, Report, nearest};
+use crate::fields::{Fields, Report, check_section_names, nearest};
 use crate::home::HomeRow;
 use crate::host::{ANYONE, HostRow};
 use crate::name::PrivateHostName;
@@ -60,19 +60,15 @@ pub fn load_end(path: &Path) -> Result<EndConfig, Vec<ConfigError>> {
 pub fn parse_config(path: &Path, text: &str) -> Result<RouterConfig, Vec<ConfigError>> {
     let (file, errors) = UciFile::parse(path, text);
     let mut loader = Loader { config: RouterConfig::default(), report: Report::new(path, errors) };
-    loader.check_section_names(&file);
+    check_section_names(&file, &["router", "end"], &mut loader.report);
     for section in &file.sections {
         loader.section(section);
     }
     loader.check_duplicates(&file);
     loader.warn_about_references(&file);
-    let Loader { mut config, mut report } = loader;
-    if report.errors.is_empty() {
-        config.warnings = report.warnings;
-        return Ok(config);
-    }
-    report.errors.sort_by_key(|error| error.line);
-    Err(report.errors)
+    let Loader { mut config, report } = loader;
+    config.warnings = report.finish()?;
+    Ok(config)
 }
 
 struct Loader {
@@ -110,28 +106,6 @@ impl Loader {
                 let problem =
                     format!("the section type {} is unknown; {}", shown(other), nearest(other, &KINDS));
                 report.section(section, problem);
-            }
-        }
-    }
-
-    /// libuci merges sections of the same name, whatever their types.
-    fn check_section_names(&mut self, file: &UciFile) {
-        let mut seen: BTreeMap<&str, &Section> = BTreeMap::new();
-        let mut settings: BTreeMap<&str, &Section> = BTreeMap::new();
-        for section in &file.sections {
-            let kind = section.kind.as_str();
-            if let Some(first) = section.name.as_deref().and_then(|name| seen.insert(name, section)) {
-                let problem = format!(
-                    "the section name is already used in line {} (by {}); a name is used once in a file",
-                    first.line,
-                    first.title()
-                );
-                self.report.section(section, problem);
-            } else if matches!(kind, "router" | "end")
-                && let Some(first) = settings.insert(kind, section)
-            {
-                let problem = format!("there is already a config {kind} in line {}; use one", first.line);
-                self.report.section(section, problem);
             }
         }
     }
