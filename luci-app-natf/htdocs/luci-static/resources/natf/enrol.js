@@ -16,7 +16,7 @@ const el = page.el;
 
 /* The parts of natf://DOMAIN/?id=ID&key=KEY&peer=NAME[&port=PORT]. */
 function parts(uri) {
-	const [ , domain, query ] = (/^natf:\/\/([^/]+)\/\?(.*)$/).exec(uri);
+	const [ , domain, query ] = (/^natf:\/\/([^\/]+)\/\?(.*)$/).exec(uri);
 	const values = Object.fromEntries(query.split('&').map((pair) => pair.split('=').map(decodeURIComponent)));
 
 	return Object.assign({ domain: domain }, values);

@@ -100,7 +100,7 @@ function checkEndpoint(text) {
 
 /* A network with its length; a mere address is a network of one. */
 function checkNetwork(text) {
-	const [ , address, length ] = (/^([^/]+)(?:\/([0-9]{1,3}))?$/).exec(text) || [];
+	const [ , address, length ] = (/^([^\/]+)(?:\/([0-9]{1,3}))?$/).exec(text) || [];
 	const good = address && (isIp6(address) ? +(length || 0) <= 128 : isIp4(address) && +(length || 0) <= 32);
 
 	return good || _('A network, such as 198.51.100.0/24 or 2001:db8::/32');
