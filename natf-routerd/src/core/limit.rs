@@ -1,12 +1,12 @@
 //! Token buckets in a table of fixed size: no memory grows with the number of sources that ask.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
-/// Sources share this many buckets by hash; the hash is keyed, so nobody can aim at another's bucket.
+/// Sources share this many buckets by hash; a secret goes into it, so nobody can aim at another's bucket.
 const SOURCES: usize = 512;
 
 /// So many tokens a second, and so many at once.
@@ -48,19 +48,19 @@ impl Bucket {
 pub struct Limiter {
     per_source: Rate,
     total: Rate,
-    hasher: RandomState,
+    secret: u64,
     sources: Vec<Bucket>,
     all: Bucket,
 }
 
 impl Limiter {
-    /// Full buckets.
-    pub fn new(now: Instant, per_source: Rate, total: Rate) -> Self {
+    /// Full buckets; `secret` is a random number.
+    pub fn new(now: Instant, per_source: Rate, total: Rate, secret: u64) -> Self {
         let full = |rate: Rate| Bucket { level: rate.burst.saturating_mul(1000), filled: now };
         Self {
             per_source,
             total,
-            hasher: RandomState::new(),
+            secret,
             sources: vec![full(per_source); SOURCES],
             all: full(total),
         }
@@ -69,7 +69,8 @@ impl Limiter {
     /// True where this source may go on now.
     pub fn allow(&mut self, now: Instant, source: Ipv4Addr) -> bool {
         let places = u64::try_from(SOURCES).unwrap_or(1);
-        let place = usize::try_from(self.hasher.hash_one(source) % places).unwrap_or(0);
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let place = usize::try_from(hasher.hash_one((self.secret, source)) % places).unwrap_or(0);
         let rate = self.per_source;
         self.sources.get_mut(place).is_some_and(|bucket| bucket.take(now, rate))
             && self.all.take(now, self.total)
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn a_source_gets_its_burst_and_then_its_rate() {
         let start = Instant::now();
-        let mut limiter = Limiter::new(start, RATE, Rate { per_second: 1000, burst: 1000 });
+        let mut limiter = Limiter::new(start, RATE, Rate { per_second: 1000, burst: 1000 }, 7);
         let source = Ipv4Addr::new(192, 0, 2, 1);
         let taken = |limiter: &mut Limiter, now| (0..10).filter(|_| limiter.allow(now, source)).count();
         assert_eq!(taken(&mut limiter, start), 3);
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn the_total_holds_for_all_sources_together() {
         let start = Instant::now();
-        let mut limiter = Limiter::new(start, RATE, Rate { per_second: 1, burst: 5 });
+        let mut limiter = Limiter::new(start, RATE, Rate { per_second: 1, burst: 5 }, 7);
         let allowed = (0..=255).filter(|last| limiter.allow(start, Ipv4Addr::new(192, 0, 2, *last))).count();
         assert_eq!(allowed, 5);
     }

@@ -148,8 +148,8 @@ impl Router {
             domains: Vec::new(),
             ports: ports(&limits, random.as_mut()),
             cookies: CookieJar::new(now.instant, random.as_mut()),
-            strangers: Limiter::new(now.instant, STRANGER, ALL_STRANGERS),
-            stale: Limiter::new(now.instant, STALE, ALL_STALE),
+            strangers: Limiter::new(now.instant, STRANGER, ALL_STRANGERS, random.u64()),
+            stale: Limiter::new(now.instant, STALE, ALL_STALE, random.u64()),
             random,
         }
     }
