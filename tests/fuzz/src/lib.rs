@@ -1,4 +1,5 @@
-//! Fuzz targets: every parser of bytes and texts that come from outside, with what has to hold for any input.
+//! Fuzz targets: every parser of bytes and texts that come from outside, and the daemons' cores, for which the bytes are
+//! a script of events; with what has to hold for any input.
 //!
 //! ```text
 //!   corpus/TARGET/* ─┐
@@ -9,18 +10,28 @@
 //!
 //! A finding becomes a file in `corpus/`, so that `make test` tries it for ever.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "checks: to panic is their way to speak")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "checks: to panic is their way to speak, and their numbers are their own"
+)]
+
+mod script;
 
 mod targets {
     pub mod config;
     pub mod dnsd;
+    pub mod dnsd_core;
     pub mod end;
+    pub mod end_core;
     pub mod kernel;
     pub mod proto;
     pub mod router;
+    pub mod router_core;
 }
 
-use targets::{config, dnsd, end, kernel, proto, router};
+use targets::{config, dnsd, dnsd_core, end, end_core, kernel, proto, router, router_core};
 
 /// One thing to be fuzzed.
 pub struct Target {
@@ -30,6 +41,13 @@ pub struct Target {
     pub run: fn(&[u8]),
     /// Inputs to begin with.
     pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+impl Target {
+    /// Whether an input is a script of many events, which takes its time.
+    pub fn is_story(&self) -> bool {
+        ["router-core", "end-core", "announcer", "dnsd-core"].contains(&self.name)
+    }
 }
 
 /// All of them.
@@ -49,6 +67,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dns-reply", run: dnsd::reply, seeds: dnsd::reply_seeds },
     Target { name: "dns-update", run: dnsd::update, seeds: dnsd::update_seeds },
     Target { name: "dns-update-signed", run: dnsd::signed_update, seeds: dnsd::signed_update_seeds },
+    Target { name: "router-core", run: router_core::router_core, seeds: router_core::router_core_seeds },
+    Target { name: "end-core", run: end_core::end_core, seeds: end_core::end_core_seeds },
+    Target { name: "announcer", run: dnsd_core::announcer, seeds: dnsd_core::announcer_seeds },
+    Target { name: "dnsd-core", run: dnsd_core::dnsd_core, seeds: dnsd_core::dnsd_core_seeds },
     Target { name: "zone-file", run: dnsd::zone_file, seeds: dnsd::zone_file_seeds },
 ];
 

@@ -8,6 +8,8 @@ use natf_fuzz::{TARGETS, Target};
 
 /// Mutations of each target; `make fuzz` does this for as long as one likes.
 const MUTATIONS: u32 = 4000;
+/// The same of a script of many events.
+const MUTATIONS_OF_STORIES: u32 = 250;
 
 /// SplitMix64: the same numbers in every run.
 struct Numbers(u64);
@@ -74,7 +76,8 @@ fn every_target_holds_for_seeds_findings_and_mutations() {
         let inputs = inputs(target);
         inputs.iter().for_each(|input| (target.run)(input));
         let mut numbers = Numbers(7);
-        for number in 0..MUTATIONS {
+        let mutations = if target.is_story() { MUTATIONS_OF_STORIES } else { MUTATIONS };
+        for number in 0..mutations {
             let (one, other) = (numbers.below(inputs.len()), numbers.below(inputs.len()));
             let input = mutate(&inputs[one], &inputs[other], &mut numbers);
             let held = std::panic::catch_unwind(|| (target.run)(&input));

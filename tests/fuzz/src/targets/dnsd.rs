@@ -18,10 +18,11 @@ use crate::unhex;
 
 const QUESTION: &str = "beef 0100 0001 0000 0000 0001 03777777 076578616d706c65 036f7267 00 0001 0001 \
     00 0029 04d0 00008000 0000";
-const LIFETIMES: Lifetimes = Lifetimes { min: 0, max: 86_400, negative_max: 3600 };
+/// Bounds of TTLs.
+pub(crate) const LIFETIMES: Lifetimes = Lifetimes { min: 0, max: 86_400, negative_max: 3600 };
 
 /// Some moment, in Unix seconds.
-const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000;
 
 /// The same number again and again.
 struct Constant;
@@ -99,7 +100,8 @@ pub fn reply_seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-fn zones() -> Zones {
+/// A zone that takes updates.
+pub(crate) fn zones() -> Zones {
     let config = Config {
         zones: vec![ZoneSetting {
             name: "dyn.example.net".into(),
@@ -202,7 +204,7 @@ fn loads_again(saved: &Zones) {
 }
 
 /// RFC 8945, 4.3, with the key of [`zones`].
-fn signed(data: &[u8]) -> Vec<u8> {
+pub(crate) fn signed(data: &[u8]) -> Vec<u8> {
     let mut packet = data.to_vec();
     if packet.len() < 12 {
         return packet;
