@@ -9,7 +9,7 @@ use std::thread;
 use natf_sim::{Failure, Summary, run, sabotage::Sabotage};
 
 /// Worlds of every `make test`.
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 /// Worlds in which a sabotage has to be noticed at least once.
 const SEEDS_OF_SABOTAGE: u64 = 60;
 
@@ -90,8 +90,7 @@ fn every_sabotage_is_noticed() {
         (Sabotage::KeepsWaiting, "kept a packet waiting"),
         (Sabotage::NoTranslation, "nothing translates"),
     ] {
-        let failures = (0..SEEDS_OF_SABOTAGE).filter_map(|seed| run(seed, Some(sabotage), false).err());
-        let complaints: Vec<_> = failures.map(|failure| failure.complaint).collect();
-        assert!(complaints.iter().any(|one| one.contains(complaint)), "{sabotage:?}: {complaints:#?}");
+        let mut failures = (0..SEEDS_OF_SABOTAGE).filter_map(|seed| run(seed, Some(sabotage), false).err());
+        assert!(failures.any(|failure| failure.complaint.contains(complaint)), "{sabotage:?} goes unnoticed");
     }
 }
