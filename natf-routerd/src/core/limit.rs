@@ -57,13 +57,7 @@ impl Limiter {
     /// Full buckets; `secret` is a random number.
     pub fn new(now: Instant, per_source: Rate, total: Rate, secret: u64) -> Self {
         let full = |rate: Rate| Bucket { level: rate.burst.saturating_mul(1000), filled: now };
-        Self {
-            per_source,
-            total,
-            secret,
-            sources: vec![full(per_source); SOURCES],
-            all: full(total),
-        }
+        Self { per_source, total, secret, sources: vec![full(per_source); SOURCES], all: full(total) }
     }
 
     /// True where this source may go on now.
