@@ -79,7 +79,7 @@ modules() {
 	local folder=$1 version
 	version=$(ls "$folder/kernel/lib/modules")
 	(cd "$folder/kernel" && find lib/modules -name '*.ko*' |
-		grep -E 'net/(netfilter|bridge|llc|802)/|net/ipv[46]/netfilter/nf|lib/(libcrc32c|ts_)|crc32c|e1000\.ko|virtio_(net|pci)|net_failover|core/failover' |
+		grep -E 'net/(netfilter|bridge|llc|802)/|net/ipv[46]/netfilter/nf|lib/(libcrc32c|ts_)|crc32c|e1000\.ko|/virtio/|/virtio_net|failover' |
 		grep -vE '/(xt_|nft_compat|ip_set)' |
 		cpio -o -H newc 2>/dev/null) | (cd "$folder/root" && cpio -idum 2>/dev/null)
 	cp "$folder/kernel/lib/modules/$version"/modules.{builtin,order} "$folder/root/lib/modules/$version/"
