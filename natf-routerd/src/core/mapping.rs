@@ -272,7 +272,9 @@ fn outside(mapping: &Mapping) -> Outside {
 /// come: behind a NAT the flow may get another port, and must not be taken for the first packet of another mapping.
 fn outside_key(mapping: &Mapping) -> Outside {
     match mapping.kind {
-        MappingKind::AwaitsFirstPacket => (mapping.transport, without_port(*mapping.source.ip()), mapping.mapped),
+        MappingKind::AwaitsFirstPacket => {
+            (mapping.transport, without_port(*mapping.source.ip()), mapping.mapped)
+        }
         MappingKind::Exact | MappingKind::Direct => outside(mapping),
     }
 }
@@ -362,7 +364,11 @@ mod tests {
         assert_eq!(table.by_outside(Transport::Tcp, unknown, awaiting.mapped), Some(id));
         table.update(id, |mapping| *mapping = awaiting);
         assert_eq!(table.by_outside(Transport::Tcp, awaiting.source, awaiting.mapped), Some(id));
-        assert_eq!(table.by_outside(Transport::Tcp, unknown, awaiting.mapped), Some(id), "taken for this address");
+        assert_eq!(
+            table.by_outside(Transport::Tcp, unknown, awaiting.mapped),
+            Some(id),
+            "taken for this address"
+        );
         let other = SocketAddrV4::new(*awaiting.source.ip(), 8);
         assert_eq!(table.by_outside(Transport::Tcp, other, awaiting.mapped), None);
         table.remove(id, 0);
