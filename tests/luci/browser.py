@@ -110,7 +110,7 @@ class Page:
 
     def __init__(self, browser, session, context, width=1200, height=900, dark=False, language="en"):
         self.browser, self.session, self.context = browser, session, context
-        self.problems, self.console, self.urls, self.bodies, self.dialogs = [], [], [], {}, []
+        self.problems, self.console, self.urls, self.answers = [], [], [], []
         browser.pages[session] = self
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
@@ -138,8 +138,8 @@ class Page:
             self.problems.append(f"{event['entry']['text']} {event['entry'].get('url', '')}")
         elif method == "Network.requestWillBeSent":
             self.urls.append(event["request"]["url"])
-        elif method == "Page.javascriptDialogOpening":
-            self.dialogs.append(event["message"])
+        elif method == "Network.responseReceived":
+            self.answers.append((event["response"]["url"], event["requestId"]))
 
     # --- what the page is told ----------------------------------------------------------------------------------
 
@@ -187,6 +187,15 @@ class Page:
             details = answer["exceptionDetails"]
             raise BrowserError(details.get("exception", {}).get("description") or details["text"])
         return answer["result"].get("value")
+
+    def bodies(self, end):
+        """What came from addresses with this end, the latest first."""
+        for url, request in reversed(self.answers):
+            if url.endswith(end):
+                try:
+                    yield self.send("Network.getResponseBody", {"requestId": request})["body"]
+                except BrowserError:  # of a page that was left
+                    continue
 
     def png(self, whole=False):
         parameters = {"format": "png"}

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # $tests comes from there
 # The lab with an OpenWrt-like router1 that has a web interface: the packages' files and init scripts in a root directory of
 # their own (tests/openwrt), and router.py in front of it. To be sourced after tests/netns/lib.sh.
 #

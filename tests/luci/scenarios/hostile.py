@@ -1,6 +1,5 @@
 """Names, reasons and values that want to be HTML: they stay text, wherever they come from."""
 import base64
-import json
 
 from .rights import PAGES, none
 
