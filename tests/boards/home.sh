@@ -206,7 +206,7 @@ start_routerd() {
 }
 
 # Bytes and speed of a download that is to last; its exit status goes into a file.
-big=4000000
+big=6000000
 start_download() {
 	local resolver=(@127.0.0.153)
 	[[ ${1:-} != announced ]] || resolver=(-p 5301 @127.0.0.1)

@@ -20,7 +20,7 @@ set_access() {
 }
 
 # What the flow table has taken over is marked in the kernel's list.
-is_offloaded() { eventually 5 on_board 'grep -q "port=80 .*OFFLOAD" /proc/net/nf_conntrack'; }
+is_offloaded() { eventually 5 on_board 'grep -q "port=80 .*OFFLOAD" /proc/net/nf_conntrack' && is_running; }
 
 home_up natf
 

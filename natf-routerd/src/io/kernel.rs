@@ -61,6 +61,8 @@ pub struct Kernel {
     passes: Vec<FirstFlow>,
     results: Vec<Result<(), InsertError>>,
     helpers: bool,
+    /// Whether the last batch of entries found conntrack's table full: said once, not for each flow.
+    full: bool,
     inside: Vec<u32>,
     reservations: Vec<(KeyId, u64)>,
     stamps: Vec<Duration>,
@@ -85,6 +87,7 @@ impl Kernel {
             passes: Vec::new(),
             results: Vec::new(),
             helpers: true,
+            full: false,
             inside: Vec::new(),
             reservations: Vec::new(),
             stamps: Vec::new(),
@@ -317,6 +320,11 @@ impl Kernel {
             self.inserts.iter().map(|pending| conntrack_insert(pending, self.helpers)).collect();
         self.results.clear();
         let sent = self.conntrack.insert_batch(&batch, &mut self.results);
+        let full = self.results.contains(&Err(InsertError::Full));
+        if full && !self.full {
+            log::warn!("the connection tracking table is full (nf_conntrack_max): new flows are refused");
+        }
+        self.full = full;
         let inserts = std::mem::take(&mut self.inserts);
         let answers = self.results.drain(..).map(Some).chain(std::iter::repeat(None));
         let mut without_helper = Vec::new();
@@ -544,6 +552,7 @@ fn inserted(entry: &Entry, answer: Option<Result<(), InsertError>>) -> Inserted 
     match answer {
         Some(Ok(())) => Inserted::Done,
         Some(Err(InsertError::Exists)) => Inserted::Taken,
+        Some(Err(InsertError::Full)) => Inserted::Refused,
         Some(Err(error)) => {
             log::warn!("mapping {} -> {} ({}): {error}", entry.mapped, entry.inside, entry.transport);
             Inserted::Refused
