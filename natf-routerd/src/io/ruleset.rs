@@ -96,7 +96,6 @@ table ip {TABLE} {{
     }}
 
     chain guided {{
-        tcp flags & (fin | syn | rst | ack) != syn accept
         meta l4proto udp ip saddr . th sport . ip daddr . th dport @{PASSING} accept
         iifname \"lo\" accept
         fib daddr type != local accept{home_address}
@@ -105,9 +104,9 @@ table ip {TABLE} {{
 
     chain capture {{
         type filter hook prerouting priority raw - 1; policy accept;
+        tcp flags & (fin | syn | rst | ack) != syn accept
         icmp type echo-request {MAGIC} fib daddr type local goto {QUEUE_CHAIN}{capture}
-        meta l4proto udp ip saddr . meta l4proto . ip daddr . th dport @{AWAITING} goto {QUEUE_CHAIN}
-        tcp flags & (fin | syn | rst | ack) == syn ip saddr . meta l4proto . ip daddr . th dport @{AWAITING} goto {QUEUE_CHAIN}
+        ip saddr . meta l4proto . ip daddr . th dport @{AWAITING} goto {QUEUE_CHAIN}
         ip saddr @{GUIDE} goto guided{at_home}
     }}
 
@@ -215,6 +214,15 @@ mod tests {
         assert_eq!(looks[0].trim(), "ip saddr @guide goto guided");
         assert!(looks[1].contains("iifname { \"br-lan\" } ip daddr @guide"));
         assert!(text.contains("size 20") && text.contains("fib daddr . iif type local accept"));
+    }
+
+    #[test]
+    fn t8_packets_of_running_tcp_connections_leave_before_any_look() {
+        let text = render(&Rules { udp_port: Some(4451), ..Rules::default() });
+        let capture = text.split("chain capture {").nth(1).unwrap();
+        let rules: Vec<_> = capture.lines().skip(2).take_while(|line| !line.contains('}')).collect();
+        assert_eq!(rules[0].trim(), "tcp flags & (fin | syn | rst | ack) != syn accept");
+        assert_eq!(text.matches("!= syn").count(), 1, "{text}");
     }
 
     #[test]
