@@ -168,7 +168,7 @@ impl Story<'_> {
             pending: seconds(self.script.byte().into()),
             lifetime: seconds(self.script.word()),
         };
-        let refused = self.script.byte() % 4 == 0;
+        let refused = self.script.byte().is_multiple_of(4);
         let outcome = if refused { Err(self.script.pick(&Reason::ALL)) } else { Ok(grant) };
         MappingResponse::to(request, OWN[0], outcome)
     }

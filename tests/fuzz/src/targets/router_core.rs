@@ -140,7 +140,7 @@ impl Story<'_> {
     }
 
     fn notify(&mut self) {
-        let origin = Some(self.script.pick(&SOURCES)).filter(|_| self.script.byte() % 3 > 0);
+        let origin = Some(self.script.pick(&SOURCES)).filter(|_| !self.script.byte().is_multiple_of(3));
         let name = format!("{}.{}", self.script.pick(&HOSTS), domain(0));
         let id = (self.script.byte() % 8).into();
         let body: [u8; NOTICE_BODY_LEN] = Notification { id, origin, name: name.parse().unwrap() }.emit();
