@@ -35,6 +35,8 @@ use crate::{
 const COPY_RANGE: u16 = 128;
 /// Packets that one read takes at most.
 const BATCH: usize = 32;
+/// Datagrams of the UDP carrier that are taken in one turn.
+const DATAGRAMS: usize = 64;
 /// Packets that may wait for a verdict: those that the engine holds, and as many that it has not seen yet.
 const QUEUE_LENGTH: u32 = 4096;
 const VAT_MAP: SetName<'static> = SetName { table: TABLE, set: VAT };
@@ -268,7 +270,8 @@ impl Kernel {
     /// Where the kernel fails.
     pub fn take_datagrams(&mut self, engine: &mut Engine) -> Result<(), Error> {
         let mut bytes = [0; MESSAGE_LEN + 1];
-        loop {
+        // What is left waits for the next turn; an error that stays must not keep the loop here.
+        for _ in 0..DATAGRAMS {
             let now = Instant::now();
             match self.udp.recv_from(&mut bytes) {
                 Ok((length, SocketAddr::V4(from))) => {
@@ -283,6 +286,7 @@ impl Kernel {
             self.started = Some((now, Step::Release));
             self.carry_out(now, engine)?;
         }
+        Ok(())
     }
 
     /// Does what has become due, or what another event left to do.
