@@ -116,14 +116,22 @@ return view.extend({
 			steps.push(onTheLan(row, hosts));
 
 		page.fill(this.steps,
-			el('h3', {}, [ answer.host, row ? services.show(answer.service) : this.service.value || _('any'), answer.peer ].join(' · ')),
+			el('h3', {}, [ answer.host, this.asked(row && answer.service), answer.peer ].join(' · ')),
 			el('ol', {}, steps.filter((one) => one).map((one) => this.line(one))),
 			el('div', { 'class': `alert-message ${answer.allowed ? 'success' : 'error'}` },
 				el('strong', {}, answer.allowed ? _('Allowed') : _('Refused')), ': ', answer.allowed ? this.success(answer, row, peer) : this.failure(answer)));
 	},
 
+	/* The service that was asked about; the daemon takes one that the row allows where none was. */
+	asked(service) {
+		const typed = this.service.value.trim();
+
+		return typed == '' ? _('any') : service ? services.show(service) : typed;
+	},
+
 	success(answer, row, peer) {
-		const to = row ? `${row.address}:${answer.service.split(':')[1]}` : answer.because;
+		const port = this.service.value.trim() == '' ? '' : `:${answer.service.split(':')[1]}`;
+		const to = row ? `${row.address}${port}` : answer.because;
 
 		return (peer && peer.role == 'tsn' ? _('Clients that it announces are led to %s.') : _('The flow is led to %s.')).format(to);
 	},
