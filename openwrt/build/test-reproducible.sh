@@ -10,13 +10,16 @@ cd "$(dirname "$0")/../.."
 arch=${1:?test-reproducible.sh: which architecture? one of: $ARCHES}
 rust_target "$arch" >/dev/null
 openwrt/build/setup.sh
+# Whoever commits meanwhile changes nothing.
+commit=$(git rev-parse --short HEAD)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 unset CARGO_TARGET_DIR SOURCE_DATE_EPOCH FEED FEED_KEY
 
 # build DIRECTORY: the packages of the last commit. zig and cargo-zigbuild are this tree's, everything else is made anew.
 build() {
-	git clone --quiet . "$1"
+	git clone --quiet --no-checkout . "$1"
+	git -C "$1" checkout --quiet --detach "$commit"
 	mkdir -p "$1/target/openwrt"
 	ln -s "$PWD/target/openwrt/tools" "$1/target/openwrt/tools"
 	make --silent -C "$1" ipk "ARCHES=$arch" >"$1/log" 2>&1 || {
@@ -39,4 +42,4 @@ sums "$second" >"$work/second.sums"
 [[ $(wc -l <"$work/first.sums") -ge 6 ]] || { echo "test-reproducible: fewer files than programs and packages" >&2; exit 1; }
 diff -u "$work/first.sums" "$work/second.sums" || { echo "test-reproducible: $arch: other bytes" >&2; exit 1; }
 cat "$work/first.sums"
-echo "$arch: both builds of $(git log -1 --format=%h) gave these bytes"
+echo "$arch: both builds of $commit gave these bytes"
