@@ -235,6 +235,23 @@ on router1 nft -f - <"$tests/lab/fw4.nft"
 check "after a flushed ruleset our table is back" eventually 4 on router1 nft list table ip natf
 sleep 0.2
 check "and the row still leads to alice" prints "server of alice" web client
+
+# --- ports that no host offers --------------------------------------------------------------------------
+# looked_at PORT: whether the daemon meets a connection to the port of a client that has a row.
+looked_at() {
+	local before
+	before=$(counter guide_unmatched)
+	on client curl -sS --max-time 2 "http://203.0.113.2:$1/" 2>/dev/null || true
+	test "$(counter guide_unmatched)" -gt "$before"
+}
+check "where some host offers every port, a connection to any is looked at" looked_at 8080
+on router1 sed -i "/config host '\(bob\|guarded\|mallory\)'/a\\	list service 'tcp:8000-8010'" /etc/config/natf
+reload
+check "the row survives other services" prints '198.51.102.10 +alice' on router1 natf-routerd guide
+check "and still leads to alice" prints "server of alice" web client
+check "a port that no host offers is the kernel's alone (T8)" not looked_at 8080
+check "one that another host offers is looked at" looked_at 8005
+
 on router1 nft insert rule inet fw4 input_wan tcp dport 80 accept
 on router1 sed -i "/config host 'alice'/,/^\$/ s/option access 'allow'/option access 'deny'/" /etc/config/natf
 reload

@@ -81,6 +81,13 @@ impl AccessTable {
         self.rows.values().any(|row| row.allow && row.anyone)
     }
 
+    /// What is allowed of any host, whoever asks.
+    pub fn services(&self) -> impl Iterator<Item = Service> {
+        let allowed = self.rows.values().filter(|row| row.allow);
+        allowed
+            .flat_map(|row| if row.services.is_empty() { vec![Service::ALL] } else { row.services.clone() })
+    }
+
     /// True where a row is bound to a link-layer address.
     pub fn follows_leases(&self) -> bool {
         self.rows.values().any(|row| matches!(row.address, HostAddress::Mac(_)))

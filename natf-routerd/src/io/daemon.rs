@@ -361,7 +361,10 @@ impl Daemon {
             );
         }
         let wanted = self.settings.rules();
-        if wanted != self.applied {
+        if self.applied.differs_by_services(&wanted) {
+            self.ruleset.apply_script(ruleset::TABLE, &ruleset::render_services(&wanted))?;
+            self.applied = wanted;
+        } else if wanted != self.applied {
             write_table(&mut self.ruleset, &wanted, self.queue)?;
             self.applied = wanted;
             self.router.handle_sets_lost(Instant::now());

@@ -7,7 +7,9 @@
 //!
 //! Older kernels (6.1) keep conntrack labels only while some rule *sets* one; the chain for that is never entered.
 
-use std::{collections::BTreeSet, fmt::Write as _, net::Ipv4Addr};
+use std::{collections::BTreeSet, fmt::Write as _, net::Ipv4Addr, ops::RangeInclusive};
+
+use natf_config::{Protocol, Service};
 
 use crate::core::guide_passing::PASSING_LIMIT;
 
@@ -46,6 +48,8 @@ pub struct Rules {
     pub max_guide: u32,
     /// Servers at which hosts of the LAN register their names.
     pub ddns: BTreeSet<Ipv4Addr>,
+    /// What the access control table allows of any host: nothing else can be what a client is guided to.
+    pub services: BTreeSet<Service>,
 }
 
 /// The table in nft's own language, to be applied as it stands: it replaces a former one in the same transaction.
@@ -61,7 +65,7 @@ pub fn render(rules: &Rules) -> String {
     let guide = guide_size(rules);
     let passing = PASSING_LIMIT * 2;
     let registration = registration_rules(rules);
-    let (at_home, home_address) = home_rules(&rules.lan);
+    let (at_home, guided) = (home_rule(&rules.lan), guided_rules(rules));
     let _ = write!(
         text,
         "table ip {TABLE}
@@ -96,11 +100,7 @@ table ip {TABLE} {{
     }}
 
     chain guided {{
-        meta l4proto udp ip saddr . th sport . ip daddr . th dport @{PASSING} accept
-        iifname \"lo\" accept
-        fib daddr type != local accept{home_address}
-        meta l4proto {{ tcp, udp }} goto {QUEUE_CHAIN}
-    }}
+{guided}    }}
 
     chain capture {{
         type filter hook prerouting priority raw - 1; policy accept;
@@ -140,6 +140,60 @@ table ip {TABLE} {{
     text
 }
 
+/// Writes anew only what depends on the services, so that no set loses what is in it.
+pub fn render_services(rules: &Rules) -> String {
+    format!(
+        "flush chain ip {TABLE} guided\ntable ip {TABLE} {{\n    chain guided {{\n{}    }}\n}}\n",
+        guided_rules(rules)
+    )
+}
+
+/// What a source that has a row meets: what no row can be for goes on untouched (T8).
+fn guided_rules(rules: &Rules) -> String {
+    let (tcp, udp) = (port_rule(rules, Protocol::Tcp), port_rule(rules, Protocol::Udp));
+    let home_address = home_address_rule(&rules.lan);
+    format!(
+        "{tcp}{udp}        meta l4proto udp ip saddr . th sport . ip daddr . th dport @{PASSING} accept
+        iifname \"lo\" accept
+        fib daddr type != local accept{home_address}
+        meta l4proto {{ tcp, udp }} goto {QUEUE_CHAIN}
+"
+    )
+}
+
+/// The rule for ports that no host offers.
+fn port_rule(rules: &Rules, protocol: Protocol) -> String {
+    let (of_others, name) = match protocol {
+        Protocol::Tcp => (Protocol::Udp, "tcp"),
+        _ => (Protocol::Tcp, "udp"),
+    };
+    let offered = rules.services.iter().filter(|service| service.protocol() != of_others);
+    let ranges = merge(offered.map(|service| service.ports()));
+    if ranges.iter().any(|range| *range.start() <= 1 && *range.end() == u16::MAX) {
+        return String::new();
+    }
+    if ranges.is_empty() {
+        return format!("        meta l4proto {name} accept\n");
+    }
+    let ranges: Vec<_> = ranges.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
+    format!("        {name} dport != {{ {} }} accept\n", ranges.join(", "))
+}
+
+/// Ranges without those that touch: nft takes no two intervals that overlap.
+fn merge(ranges: impl Iterator<Item = (u16, u16)>) -> Vec<RangeInclusive<u16>> {
+    let sorted: BTreeSet<_> = ranges.collect();
+    let mut merged: Vec<RangeInclusive<u16>> = Vec::new();
+    for (first, last) in sorted {
+        match merged.last_mut() {
+            Some(before) if first <= before.end().saturating_add(1) => {
+                *before = *before.start()..=last.max(*before.end())
+            }
+            _ => merged.push(first..=last),
+        }
+    }
+    merged
+}
+
 /// Dynamic updates (opcode 5, RFC 2136) and the answers to them on their way through the router, where the host's own
 /// address is still in them. Over TCP the opcode has no fixed place.
 fn registration_rules(rules: &Rules) -> String {
@@ -168,6 +222,12 @@ fn registration_rules(rules: &Rules) -> String {
 }
 
 impl Rules {
+    /// Whether [`render_services`] is all that has to be written, in place of these rules, for `wanted`.
+    pub fn differs_by_services(&self, wanted: &Rules) -> bool {
+        self.services != wanted.services
+            && *wanted == Self { services: wanted.services.clone(), ..self.clone() }
+    }
+
     /// Whether there is anything to learn from.
     pub fn watches_registrations(&self) -> bool {
         !self.ddns.is_empty() && !self.lan.is_empty()
@@ -182,17 +242,20 @@ fn guide_size(rules: &Rules) -> u32 {
     rules.max_guide.max(1).saturating_mul(SLACK)
 }
 
-/// A client at home that its DNS server sees by the router's own address is caught by the address it dials. What the
-/// LAN sends to the router's address in the LAN is for the router itself, whoever announced whom.
-fn home_rules(lan: &[String]) -> (String, String) {
+/// A client at home that its DNS server sees by the router's own address is caught by the address it dials.
+fn home_rule(lan: &[String]) -> String {
     if lan.is_empty() {
-        return (String::new(), String::new());
+        return String::new();
     }
-    let devices = quoted(lan);
-    (
-        format!("\n        iifname {{ {devices} }} ip daddr @{GUIDE} goto guided"),
-        format!("\n        iifname {{ {devices} }} fib daddr . iif type local accept"),
-    )
+    format!("\n        iifname {{ {} }} ip daddr @{GUIDE} goto guided", quoted(lan))
+}
+
+/// What the LAN sends to the router's address in the LAN is for the router itself, whoever announced whom.
+fn home_address_rule(lan: &[String]) -> String {
+    if lan.is_empty() {
+        return String::new();
+    }
+    format!("\n        iifname {{ {} }} fib daddr . iif type local accept", quoted(lan))
 }
 
 #[cfg(test)]
@@ -223,6 +286,34 @@ mod tests {
         let rules: Vec<_> = capture.lines().skip(2).take_while(|line| !line.contains('}')).collect();
         assert_eq!(rules[0].trim(), "tcp flags & (fin | syn | rst | ack) != syn accept");
         assert_eq!(text.matches("!= syn").count(), 1, "{text}");
+    }
+
+    fn port_rules(services: &[&str]) -> Vec<String> {
+        let services = services.iter().map(|text| text.parse().unwrap()).collect();
+        let text = guided_rules(&Rules { services, ..Rules::default() });
+        text.lines().map(str::trim).take_while(|line| !line.contains("passing")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn t8_a_source_with_a_row_is_caught_only_at_ports_that_some_host_offers() {
+        assert_eq!(port_rules(&[]), ["meta l4proto tcp accept", "meta l4proto udp accept"]);
+        assert_eq!(port_rules(&["tcp:22"]), ["tcp dport != { 22-22 } accept", "meta l4proto udp accept"]);
+        assert_eq!(
+            port_rules(&["*:53", "tcp:8000-8010", "tcp:8005-8020", "tcp:8021"]),
+            ["tcp dport != { 53-53, 8000-8021 } accept", "udp dport != { 53-53 } accept"]
+        );
+        assert_eq!(port_rules(&["udp:65535", "tcp:*"]), ["udp dport != { 65535-65535 } accept"]);
+        assert!(port_rules(&["*"]).is_empty() && port_rules(&["*:1-40000", "*:40001-65535"]).is_empty());
+    }
+
+    #[test]
+    fn other_services_leave_the_sets_alone() {
+        let services = |text: &str| [text.parse().unwrap()].into();
+        let ssh = Rules { services: services("tcp:22"), ..Rules::default() };
+        let web = Rules { services: services("tcp:80"), ..Rules::default() };
+        assert!(ssh.differs_by_services(&web) && !ssh.differs_by_services(&ssh));
+        assert!(!ssh.differs_by_services(&Rules { udp_port: Some(1), ..web.clone() }));
+        assert!(!render_services(&web).contains("set ") && render_services(&web).contains("{ 80-80 }"));
     }
 
     #[test]

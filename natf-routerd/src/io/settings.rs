@@ -74,7 +74,8 @@ impl Settings {
     pub fn rules(&self) -> Rules {
         let RouterSettings { udp_port, lan, max_guide, .. } = &self.router;
         let ddns = self.ddns.iter().flat_map(|ddns| ddns.servers.iter().copied()).collect();
-        Rules { udp_port: *udp_port, lan: lan.clone(), max_guide: *max_guide, ddns }
+        let services = self.access.services().collect();
+        Rules { udp_port: *udp_port, lan: lan.clone(), max_guide: *max_guide, ddns, services }
     }
 }
 
