@@ -22,7 +22,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 # Daemon and load generator, where each has a processor of its own.
 SERVER_CPU, CLIENT_CPU = 0, 1
 # What alice serves behind static forwards and in the open.
-WEB, STATIC_WEB, STATIC_IPERF = 80, 8080, 5301
+WEB, STATIC_WEB, STATIC_STREAM = 80, 8080, 5301
 
 
 class Failure(Exception):
@@ -33,6 +33,12 @@ def summary(values):
     """Median and extremes of rounds: a figure is worth as much as its rounds agree."""
     values = list(values)
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "rounds": len(values)}
+
+
+def quartiles(values):
+    """Median and quartiles of many short measurements, so that a few odd ones decide nothing."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": median, "low": low, "high": high, "rounds": len(values)}
 
 
 def wait_until(condition, what, seconds=10):
@@ -62,19 +68,13 @@ def cpu_seconds(process):
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def machine_busy_seconds():
-    """Processor time that this machine has used for anything, the kernel's network code included."""
-    user, nice, system, _idle, _iowait, irq, softirq = map(int, pathlib.Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + irq + softirq) / TICK
-
-
 class Bed:
     """Namespaces, a folder, and what was started in them; all of it is gone at the end of the `with`."""
 
     def __init__(self, binaries, quick):
         self.binaries, self.quick = pathlib.Path(binaries), quick
         self.en, self.router, self.alice = (f"natfbench{os.getpid()}-{name}" for name in ("en", "router", "alice"))
-        self.started = []
+        self.namespaces, self.started = [], []
 
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="natf-bench-"))
@@ -133,6 +133,12 @@ class Bed:
         """Applies rules."""
         self.run("nft", "-f", "-", where=where, text=text)
 
+    def add_namespace(self, name):
+        """One more network namespace."""
+        self.run("ip", "netns", "add", name)
+        self.namespaces.append(name)
+        self.run("ip", "-n", name, "link", "set", "lo", "up")
+
     def link(self, one, device, address, other, peer, gateway):
         """A cable between two namespaces."""
         self.run("ip", "link", "add", device, "netns", one, "type", "veth", "peer", "name", peer, "netns", other)
@@ -148,8 +154,7 @@ class Bed:
 
     def _build(self):
         for name in (self.en, self.router, self.alice):
-            self.run("ip", "netns", "add", name)
-            self.run("ip", "-n", name, "link", "set", "lo", "up")
+            self.add_namespace(name)
         self.link(self.en, "eth0", G1, self.router, "wan", G2)
         self.link(self.alice, "eth0", P1, self.router, "br-lan", LAN)
         self.run("ip", "-n", self.en, "route", "add", "default", "via", G2)
@@ -160,7 +165,7 @@ class Bed:
                 chain dstnat {{
                     type nat hook prerouting priority dstnat - 1;
                     iifname "wan" ip daddr {G2} tcp dport {STATIC_WEB} dnat to {P1}:{WEB}
-                    iifname "wan" ip daddr {G2} meta l4proto {{ tcp, udp }} th dport {STATIC_IPERF} dnat to {P1}
+                    iifname "wan" ip daddr {G2} meta l4proto {{ tcp, udp }} th dport {STATIC_STREAM} dnat to {P1}
                 }}
             }}
             insert rule inet fw4 forward ct status dnat accept
@@ -169,7 +174,7 @@ class Bed:
     def _clean_up(self):
         for process in reversed(self.started):
             self.stop(process)
-        for name in (self.en, self.router, self.alice):
+        for name in self.namespaces:
             subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -24,7 +24,7 @@ if (($#)); then
 fi
 
 missing=()
-for program in dnsperf unbound miniupnpd wireguard-go wg:wireguard-tools socat nsd dnsmasq iperf3; do
+for program in dnsperf unbound miniupnpd wireguard-go wg:wireguard-tools socat nsd dnsmasq; do
 	command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
 done
 ((${#missing[@]} == 0)) || tests/install-tools.sh --packages "${missing[@]/%miniupnpd/miniupnpd-nftables}"

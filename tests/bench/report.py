@@ -55,7 +55,7 @@ def head(measured):
 Written by `make bench` (root, Debian 12, about 20 minutes); figures as JSON in `target/bench/`. `QUICK=1 make bench` shows in
 three minutes that everything works. Every comparison is made in one run, by turns, on the same machine: absolute
 times differ from machine to machine, ratios little. A figure is the median of its rounds; behind it stand the lowest and the highest
-round.
+round, or quartiles where it says so.
 {quick}
 * Machine: {newest['machine']}
 * Versions: natf {newest['commit']}, {versions}

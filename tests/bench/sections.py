@@ -1,7 +1,9 @@
 """The document's sections: each takes the figures of its part and a way to draw, and returns Markdown."""
+import statistics
+
 from tables import number, spread, table
 
-WAYS = {"natf": "NAT-f", "tsn": "TSN", "dnat": "static DNAT", "routing": "routing", "wireguard-go": "wireguard-go",
+WAYS = {"natf": "NAT-f", "tsn": "TSN", "dnat": "static DNAT", "twice": "DNAT twice", "routing": "routing", "wireguard-go": "wireguard-go",
         "boringtun-cli": "boringtun", "socat": "socat"}
 # Step -> the paper's microseconds (Pentium 4, 100BASE-TX), and our words for it.
 STEPS = {
@@ -21,6 +23,8 @@ def startup(found, picture):
             for key, (words, paper) in STEPS.items()]
     for key, words in (("connect_natf", "TCP connect, NAT-f"), ("connect_dnat", "TCP connect, static forward")):
         rows.append((words, "–", spread(one[key]), "–", spread(many[key])))
+    rows.append(("overhead / connect, static forward", "–", spread(one["overhead_per_connect"]), "–", spread(many["overhead_per_connect"])))
+    rows.append(("the machine's speed meanwhile, SHA-256 MB/s", "–", spread(one["speed"]), "–", spread(many["speed"])))
     drawn = picture("startup", "bars", "Start of a connection, step by step", "microseconds",
                     {words: {"paper (2007)": paper, "natf, one CPU": one[key]["median"], "natf, any CPU": many[key]["median"]}
                      for key, (words, paper) in STEPS.items()})
@@ -29,7 +33,8 @@ def startup(found, picture):
 The paper's figures are of a Pentium 4 and a 100 Mbit/s network; its messages are not encrypted. "Overhead" is what a TCP connection by name
 takes longer than one to a static port forward, in turns ({found['connections_per_round']} of each per round, fresh daemons in every round).
 Router processing is from the kernel's receive stamp to the answer being handed to the kernel. Segments sent twice meanwhile:
-{found['retransmitted_segments']}.
+{found['retransmitted_segments']}. In the round in which it was least, the overhead was {number(one['overhead']['low'], 'us')} on one CPU; the speed of
+the machine, and the connect to the static forward in the same rounds, tell how much of the spread is the machine's.
 """)
 
 
@@ -60,8 +65,10 @@ was asked one request after the other for {pcp['seconds_limit']} s at most and c
 def throughput(found, picture):
     """Ways beside each other."""
     ways = found["ways"]
-    text = ("Mbit/s that arrived, EN→IN and IN→EN; below it the ratio to static DNAT, round by round. "
-            f"Every way for {found['seconds']} s in turn, iperf3.\n")
+    text = ("Mbit/s that arrived, EN→IN and IN→EN; below it the ratio to static DNAT, with quartiles. "
+            f"Slices of {found['slice_ms']} ms, {found['rows'][0]['mbit']['rounds']} or more of each, alternate between static DNAT and the other ways; each is compared "
+            "with the two of static DNAT beside it. \"DNAT twice\" is a static forward to whose address EN translates another one, statically, "
+            "as natf-endd does with virtual addresses. It, NAT-f and the tunnels begin at EN, the others at a client whose kernel tracks no connections.\n")
     for streams in (1, 16):
         for protocol in ("tcp", "udp"):
             for reverse in (False, True):
@@ -76,12 +83,41 @@ def throughput(found, picture):
     rows = [(f"{protocol}, {size} B", *[spread(one["cpu_s_per_gb"]) if (one := find(found["rows"], way, 1, protocol, False, size)) else "–"
                                         for way in ways]) for protocol, size in sizes]
     text += table(("", *[WAYS[way] for way in ways]), rows)
+    text += "\nThe same beside static DNAT, for the ways in the kernel (sender and receiver, in whose name the kernel takes packets through the routers):\n\n"
+    text += cost_table(found["rows"])
     missing = [WAYS[way] for way in found["missing"]]
     return text + f"""
-NAT-f and TSN leave the data to the kernel's own NAT, as a static forward does. Tunnels take each packet through a process at both ends;
+Processor time depends on the machine's other work less than rates do. What NAT-f takes more than a static forward is EN's own translation: mean of
+{twice_cells(found['rows'])}. TSN has none at the client. Tunnels take each packet through a process at both ends;
 they do more (all but socat encrypt), and both ends run on this machine, whose processors are the limit. A datagram of 1,472 bytes needs two packets
 in a tunnel.{' Not at hand here: ' + ', '.join(missing) + '.' if missing else ''}
 """
+
+
+def twice_cells(rows):
+    """Mean processor time of NAT-f and of a static translation at both ends, over the cells that have both."""
+    both = [row for row in rows if row["way"] == "twice"]
+    ours = [find(rows, "natf", *[row[key] for key in ("streams", "protocol", "reverse", "size")]) for row in both]
+    return f"{len(both)} cells: NAT-f {mean_cost(ours):.2f}, DNAT twice {mean_cost(both):.2f} of static DNAT's"
+
+
+def mean_cost(rows):
+    """Geometric mean of processor time beside static DNAT."""
+    return statistics.geometric_mean(row["cpu_ratio_to_dnat"]["median"] for row in rows)
+
+
+def cost_table(rows):
+    """Processor time beside static DNAT, all cells."""
+    cells = list(dict.fromkeys((row["streams"], row["protocol"], row["reverse"], row["size"]) for row in rows))
+    ways = ("natf", "twice", "tsn", "routing")
+    lines = [(cell_name(*cell), *[spread(one["cpu_ratio_to_dnat"]) if (one := find(rows, way, *cell)) else "–" for way in ways])
+             for cell in cells]
+    return table(("processor time / static DNAT's", *[WAYS[way] for way in ways]), lines)
+
+
+def cell_name(streams, protocol, reverse, size):
+    """A cell in words."""
+    return f"{protocol.upper()}, {streams} {'stream' if streams == 1 else 'streams'}, {'IN→EN' if reverse else 'EN→IN'}, {size:,} B"
 
 
 def find(rows, way, streams, protocol, reverse, size):
@@ -96,9 +132,9 @@ def cell_table(rows, ways, streams, protocol, reverse):
     lines = []
     for size in sizes:
         cells = [find(rows, way, streams, protocol, reverse, size) for way in ways]
-        lines.append((f"{size:,} B", *[spread(one["mbit"]) if one else "–" for one in cells]))
-        lines.append(("", *[spread(one["ratio_to_dnat"]) if one else "" for one in cells]))
-    title = f"{protocol.upper()}, {streams} {'stream' if streams == 1 else 'streams'}, {'IN→EN' if reverse else 'EN→IN'}"
+        lines.append((f"{size:,} B", *[number(one["mbit"]["median"]) if one else "–" for one in cells]))
+        lines.append(("", *[spread(one["ratio_to_dnat"]) if one and one["way"] != "dnat" else "" for one in cells]))
+    title = cell_name(streams, protocol, reverse, 0).rsplit(", ", 1)[0]
     return "\n" + table((title, *[WAYS[way] for way in ways]), lines)
 
 
@@ -138,7 +174,10 @@ def dns(found, _picture):
         ("plain name, us", spread(announcing["plain_us"])), ("announced name, us", spread(announcing["announced_us"])),
         ("ping of the same size, us", spread(announcing["round_trip_us"])),
         ("what announcing adds to both, us", spread(announcing["extra_us"])),
-        ("notifications per second at the router, one core", spread(announcing["notifications_per_s"]))]))
+        ("notifications per second at the router, one core", spread(announcing["notifications_per_s"]))]) + """
+Latencies are measured with the client, the servers and the router on one processor: a virtual machine takes longer to wake its other one than
+any of these servers to answer. A ping is answered by the kernel; a notification wakes natf-routerd, and its answer tsn-dnsd once more.
+""")
 
 
 def distance(found, _picture):
@@ -180,7 +219,8 @@ def ordinary(found, _picture):
 "With" is with {found['guide_rows']:,} live rows in the guide table. What natf adds for everybody are the few rules of a chain in front of connection
 tracking, with at most two looks into sets. From a client that has a row, the daemon looks at the first packet of a flow to any port of the router's;
 the flow's other packets meet two rules more. The cost of a packet is the processor time of its sender, in whose name the kernel takes it through the
-router to its receiver.
+router to its receiver, and of the receiver. Each figure of a round is itself the median of 400 connections or of eight streams; behind the
+median of the rounds stand their quartiles.
 
 While {flood['per_s']:,} notifications a second come in ({flood['guided_share']['median']:.0%} of them answered with a row), a connection to a
 static forward takes {spread(flood['flooded_us'], 'us')}; before that {spread(flood['quiet_us'], 'us')}.

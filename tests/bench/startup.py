@@ -6,6 +6,7 @@ machine, waking another CPU costs more than the whole negotiation, and its host 
 import os
 import re
 
+import machine
 from bed import ALICE, G1, G2, HOME, KEY, P1, ROOMY, ROUTER, STATIC_WEB, WEB, End, Router, peer, summary
 
 ONE_CPU = "0"
@@ -47,6 +48,7 @@ def one_round(bed, router, end, cpus, connections, questions, known):
     times = bed.bench("connect", *ways, connections, cpu=cpus)
     found |= {"connect_natf": times["first_us"], "connect_dnat": times["second_us"], "overhead": times["difference_us"]}
     found |= end.steps_us()
+    found |= {"overhead_per_connect": times["difference_us"] / times["second_us"], "speed": machine.speed()}
     end.stop()
     router.stop()
     return found

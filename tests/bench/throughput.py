@@ -1,148 +1,137 @@
 """Throughput and processor time of one way into the home beside the others (the paper's table 5).
 
       NAT-f       natf-endd translates at EN, the router by the mapping          kernel
-      TSN         EN is announced, the router by a guide table's row             kernel
+      TSN         the client is announced, the router by a guide table's row     kernel
       DNAT        a static port forward at the router                            kernel
+      DNAT twice  the same, with one more static translation at EN               kernel
       routing     no translation at all, the same firewall                       kernel
       wireguard-go, boringtun, socat    a tunnel from EN to the router           user space; socat's without encryption
 
-The ways take turns within each round, forwards and backwards, so that what drifts hurts all alike.
+NAT-f, the second translation and the tunnels begin at EN; the others at a guest of the same router that has nothing
+installed. Slices of some milliseconds alternate between static DNAT and the others; each is compared with its neighbours.
 """
 import itertools
 import json
+import math
 import os
+import pathlib
 import shutil
-import subprocess
-import time
 
-from bed import (ALICE, G1, G2, HOME, KEY, P1, ROUTER, STATIC_IPERF, End, Failure, Router, machine_busy_seconds, peer,
-                 summary, wait_until)
+from bed import ALICE, G1, G2, HOME, KEY, P1, ROOMY, ROUTER, STATIC_STREAM, End, Failure, Router, peer, quartiles, wait_until
 
 SIZES = (64, 128, 256, 512, 1024, 1472)
 FEW_SIZES = (64, 1472)
 # Messages so long that the path is the limit, not the programs' system calls; TCP only.
 LONG = 131072
-SECONDS = 1
+KERNEL = ("natf", "tsn", "routing")
+BASE = "dnat"
+ROUNDS, SLICE_MS = 16, 50
 # WireGuard's usual one; it leaves room for its own headers.
 TUNNEL_MTU = 1420
-# Each way has a server of its own, so that what is late on one does not disturb the next.
 NATF_PORT, TSN_PORT, ROUTING_PORT, TUNNEL_PORT = 5201, 5202, 5203, 5210
-TRIES, TRY_SECONDS = 3, 12
-servers = {}
+# A client that has nothing installed; not even its kernel keeps track of connections.
+GUEST, GUEST_GATEWAY = "198.51.103.10", "198.51.103.1"
+# What EN translates to the router's address, as natf-endd does with a virtual one.
+TRANSLATED = "192.0.2.1"
 
 
 def measure(bed):
     """All cells: each way, protocol, direction, number of streams and message size."""
-    ways = prepare(bed)
-    kernel = {name: way for name, way in ways.items() if name in ("natf", "tsn", "dnat", "routing")}
-    rounds, few = (1, 1) if bed.quick else (3, 2)
+    ways, carriers = prepare(bed)
     sizes, few_sizes = ((64, 1472), (1472,)) if bed.quick else (SIZES, FEW_SIZES)
     rows = []
     for streams, of_kernel, of_all in ((1, sizes, few_sizes), (16, few_sizes, (1472,))):
         for protocol, reverse in itertools.product(("tcp", "udp"), (False, True)):
             for size in of_kernel + ((LONG,) if protocol == "tcp" else ()):
-                takes_all = size in (*of_all, LONG)
-                rows += measure_cell(bed, ways if takes_all else kernel, few if streams > 1 else rounds,
-                                     {"protocol": protocol, "reverse": reverse, "streams": streams, "size": size})
-    return {"seconds": SECONDS, "ways": list(ways), "missing": [way for way in TUNNELS if way not in ways], "rows": rows}
-
-
-def measure_cell(bed, ways, rounds, cell):
-    """One cell by every way, in turns."""
-    rates, costs = {way: [] for way in ways}, {way: [] for way in ways}
-    for turn in range(rounds):
-        for way in list(ways)[:: 1 if turn % 2 == 0 else -1]:
-            if way == "tsn":
+                chosen = list(ways) if size in (*of_all, LONG) else [BASE, *KERNEL]
                 announced(bed)
-            rate, cost = iperf(bed, *ways[way], cell)
-            rates[way].append(rate)
-            costs[way].append(cost)
-    # Round by round: what was measured one after the other is compared.
-    ratios = {way: summary(one / other for one, other in zip(rates[way], rates["dnat"])) for way in ways}
-    return [{"way": way, **cell, "mbit": summary(rates[way]), "cpu_s_per_gb": summary(costs[way]),
-             "ratio_to_dnat": ratios[way]} for way in ways]
+                cell = {"protocol": protocol, "reverse": reverse, "streams": streams, "size": size}
+                rows += measure_cell(bed, {way: ways[way] for way in chosen}, carriers, cell)
+    return {"slice_ms": SLICE_MS, "ways": list(ways), "missing": [way for way in TUNNELS if way not in ways], "rows": rows}
 
 
-def iperf(bed, address, port, cell):
-    """Mbit/s that arrived, and seconds of processor time of this machine for each GB of them."""
-    end, busy = transfer(bed, address, port, cell)
-    arrived = received_bits(end, cell["protocol"])
-    return arrived / 1e6, busy / (arrived * SECONDS / 8e9)
+def measure_cell(bed, ways, carriers, cell):
+    """One cell by every way; rates, processor time, and both beside the neighbouring slices of static DNAT."""
+    found = stream(bed, ways, carriers, cell, 3 if bed.quick else ROUNDS)
+    samples = {way: {key: [] for key in ("mbit", "s_per_gb", "ratio", "cpu_ratio")} for way in ways}
+    for at, one in enumerate(found):
+        ours = samples[one["way"]]
+        for key in ("mbit", "s_per_gb"):
+            ours[key].append(one[key])
+        if one["way"] != BASE:
+            neighbours = found[at - 1], found[at + 1]
+            for name, key in (("ratio", "mbit"), ("cpu_ratio", "s_per_gb")):
+                if beside := math.sqrt(neighbours[0][key] * neighbours[1][key]):
+                    ours[name].append(one[key] / beside)
+    if silent := [way for way, ours in samples.items() if not quartiles(ours["mbit"])["median"]]:
+        raise Failure(f"{cell}: nothing arrives by way of {', '.join(silent)}")
+    return [{"way": way, **cell, "mbit": quartiles(ours["mbit"]), "cpu_s_per_gb": quartiles(ours["s_per_gb"]),
+             "ratio_to_dnat": quartiles(ours["ratio"] or [1.0, 1.0]), "cpu_ratio_to_dnat": quartiles(ours["cpu_ratio"] or [1.0, 1.0])}
+            for way, ours in samples.items()]
 
 
-def transfer(bed, address, port, cell):
-    """What iperf3 says of a transfer of which something arrived, and this machine's processor time for it."""
-    # Client and server on a CPU of their own: where they share one now and then, figures are noise.
-    words = ["iperf3", "-J", "-A", "0,1", "-c", address, "-p", port, "-t", SECONDS, "-l", cell["size"], "-P", cell["streams"]]
-    words += ["-R"] if cell["reverse"] else []
-    words += ["-u", "-b", "0"] if cell["protocol"] == "udp" else []
-    for _ in range(TRIES):
-        before = machine_busy_seconds()
-        try:
-            text = bed.run(*words, where=bed.en, timeout=TRY_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            # Where a flood of datagrams takes the control connection's own, both ends wait for ever.
-            serve(bed, address, port)
-            continue
-        end = json.loads(text or "{}").get("end", {})
-        if received_bits(end, cell["protocol"]):
-            return end, machine_busy_seconds() - before
-        # The server may still be busy with the end of the last one.
-        time.sleep(0.3)
-    raise Failure(f"iperf3 {address}:{port} {cell}: no figures in {TRIES} tries")
+def stream(bed, ways, carriers, cell, rounds):
+    """All slices of a cell, one after the other: what arrived, and the processor time that it took."""
+    words = ("udp" if cell["protocol"] == "udp" else "tcp", "in" if cell["reverse"] else "out", cell["size"], cell["streams"], rounds,
+             SLICE_MS, ",".join(map(str, carriers)) or "-")
+    paths = [f"{way}={','.join(path)}" for way, path in ways.items()]
+    text = bed.run(bed.binaries / "natf-bench", "stream", bed.alice, *words, *paths, timeout=300)
+    found = [json.loads(line) for line in text.splitlines()]
+    # Of a tunnel that is overrun nothing may arrive in a whole slice.
+    return [one | {"s_per_gb": one["cpu_ns"] / max(one["arrived"], 1)} for one in found]
 
 
-def serve(bed, address, port):
-    """Starts a server at alice, in place of the one before it. It answers from the address that is asked: UDP needs that."""
-    own = address if address.startswith("192.168.1.") else P1
-    if port in servers:
-        bed.stop(servers[port])
-    servers[port] = bed.start(bed.alice, "iperf3", "-s", "-B", own, "-p", port, stdout=subprocess.DEVNULL)
+def path(start, address, port, own=P1):
+    """A way's words for natf-bench: where it begins, connects to, and arrives."""
+    return start, f"{address}:{port}", f"{own}:{port}"
 
 
-def received_bits(end, protocol):
-    """Bits per second that the receiver got."""
-    if protocol == "tcp":
-        return end.get("sum_received", {}).get("bits_per_second", 0)
-    found = end.get("sum", {})
-    return found.get("bits_per_second", 0) * (1 - found.get("lost_percent", 0) / 100)
+def soft_interrupts():
+    """The kernel's threads that carry packets where senders and receivers do not."""
+    return [int(file.parent.name) for file in pathlib.Path("/proc").glob("[0-9]*/comm") if file.read_text().startswith("ksoftirqd")]
 
 
 def prepare(bed):
-    """Makes every way work; name -> address and port that EN connects to."""
+    """Makes every way work; name -> its path, and the processes that carry data."""
+    guest = f"natfbench{os.getpid()}-guest"
+    bed.add_namespace(guest)
+    bed.link(guest, "eth0", GUEST, bed.router, "guest", GUEST_GATEWAY)
+    bed.run("ip", "-n", guest, "route", "add", "default", "via", GUEST_GATEWAY)
     bed.nft(bed.router, f"""
+        add rule ip static dstnat iifname "guest" ip daddr {G2} meta l4proto {{ tcp, udp }} th dport {STATIC_STREAM} dnat to {P1}
         insert rule inet fw4 forward ip daddr 192.168.1.0/24 accept
         insert rule inet fw4 input ip saddr {G1} udp dport 51820-51829 accept
     """)
+    bed.nft(bed.en, f"""
+        table ip twice {{
+            chain output {{
+                type nat hook output priority -100;
+                ip daddr {TRANSLATED} dnat to {G2}
+            }}
+        }}
+    """)
     services = "".join(f"\tlist service '*:{port}'\n" for port in (NATF_PORT, TSN_PORT))
-    router = Router(bed, ROUTER + "\toption guide_lifetime '600'\n" + ALICE + services,
+    router = Router(bed, ROUTER + "\toption guide_lifetime '600'\n\tlist wan 'wan'\n\tlist wan 'guest'\n" + ROOMY + ALICE + services,
                     [peer("laptop", 1), peer("dnsd", 3, "tsn")])
     router.start()
     end = End(bed)
     end.start()
-    ways = {"natf": (end.resolve("alice"), NATF_PORT), "tsn": (announced(bed), TSN_PORT), "dnat": (G2, STATIC_IPERF),
-            "routing": (P1, ROUTING_PORT)}
+    announced(bed)
+    ways = {BASE: path(guest, G2, STATIC_STREAM), "natf": path(bed.en, end.resolve("alice"), NATF_PORT), "tsn": path(guest, G2, TSN_PORT),
+            "twice": path(bed.en, TRANSLATED, STATIC_STREAM), "routing": path(guest, P1, ROUTING_PORT)}
     for number, (name, start) in enumerate(TUNNELS.items()):
         if shutil.which(name):
-            ways[name] = (tunnel(bed, number, start), TUNNEL_PORT + number)
-    for name, (address, port) in ways.items():
-        serve(bed, address, port)
-        wait_until(lambda to=(address, port): iperf_answers(bed, *to), f"an answer by way of {name}")
-    return ways
-
-
-def iperf_answers(bed, address, port):
-    """Whether a short transfer works."""
-    text = bed.run("iperf3", "-J", "-c", address, "-p", port, "-n", "10K", "--connect-timeout", 1000, where=bed.en, check=False)
-    return "sum_received" in text
+            inner = tunnel(bed, number, start)
+            wait_until(lambda to=inner: bed.run("ping", "-c1", "-W1", to, where=bed.en, check=False).find(" 1 received") > 0, name)
+            ways[name] = path(bed.en, inner, TUNNEL_PORT + number, inner)
+    return ways, [process.pid for process in bed.started] + soft_interrupts()
 
 
 def announced(bed):
-    """Announces EN to alice (T4) and returns the address that it then connects to."""
-    found = bed.bench("notify", G2, G1, KEY.hex(), 3, f"alice.{HOME}", G1)
+    """Announces the guest to alice (T4)."""
+    found = bed.bench("notify", G2, G1, KEY.hex(), 3, f"alice.{HOME}", GUEST)
     if found["outcome"] != "guided":
         raise Failure(f"the router does not take the notification: {found}")
-    return G2
 
 
 def tunnel(bed, number, start):

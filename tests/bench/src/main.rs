@@ -7,7 +7,9 @@ mod crowd;
 mod echo;
 mod notify;
 mod pcp;
+mod pump;
 mod requests;
+mod stream;
 mod window;
 
 use std::{error::Error, net::SocketAddrV4, time::Duration};
@@ -21,7 +23,8 @@ const USAGE: &str = "usage: natf-bench rate|latency ROUTER SOURCE KEY-HEX KEY-ID
        natf-bench pcp ROUTER COUNT STEP SECONDS
        natf-bench echo PORT
        natf-bench connect ADDRESS:PORT ADDRESS:PORT COUNT
-       natf-bench accept ADDRESS:PORT";
+       natf-bench accept ADDRESS:PORT
+       natf-bench stream NAMESPACE tcp|udp out|in SIZE STREAMS ROUNDS SLICE-MS PIDS WAY=NAMESPACE,ADDRESS:PORT,ADDRESS:PORT...";
 
 fn main() -> Outcome {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +49,7 @@ fn main() -> Outcome {
         ["connect", one, other, count] => {
             connect::compare(one.parse::<SocketAddrV4>()?, other.parse()?, count.parse()?)
         }
+        ["stream", settings @ ..] => stream::run(stream::Settings::parse(settings).ok_or(USAGE)?),
         ["accept", at] => connect::accept(at.parse()?),
         _ => Err(USAGE.into()),
     }
