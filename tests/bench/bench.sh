@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Benchmarks in network namespaces, beside those that do the like (root). Figures go to target/bench/PART.json.
-#   bench.sh                 all of them, 20 minutes, and docs/benchmarks.md with its plots anew
+#   bench.sh                 all of them, 15 minutes, and docs/benchmarks.md with its plots anew
 #   bench.sh PART...         only these parts (startup mapping throughput crowd dns distance ordinary), and the document
 #   QUICK=1 bench.sh ...     few rounds, to see that everything works; all goes to target/bench/quick/
 # A tunnel or server that cannot be installed here is left out, and the document says so.

@@ -10,8 +10,8 @@ repeated. The servers take turns, each in several rounds.
 """
 import re
 
-from bed import (ALICE, CLIENT_CPU, G1, G2, HOME, KEY, KEY_TEXT, ROUTER, SERVER_CPU, TICK, Failure, Router, cpu_seconds, peer,
-                 rss_kib, summary, wait_until)
+from bed import (ALICE, CLIENT_CPU, G1, G2, HOME, KEY, KEY_TEXT, ROUTER, SERVER_CPU, Failure, Router, cpu_seconds, peer, rss_kib,
+                 summary, wait_until)
 
 NAMES = 10_000
 ROUNDS, SECONDS = 5, 2
@@ -26,7 +26,7 @@ def measure(bed):
     servers = start_servers(bed)
     for name, port in PORTS.items():
         wait_until(lambda port=port: answers(bed, port), f"the first answer of {name}")
-    return {"names": NAMES, "servers": measure_answers(bed, servers), "announcing": measure_announcing(bed)}
+    return {"names": NAMES, "servers": measure_answers(bed, servers), "announcing": measure_announcing(bed, servers["tsn-dnsd"])}
 
 
 def write_configuration(folder):
@@ -130,7 +130,7 @@ def per_cpu_second(bed, process, port, mode, seconds):
     """Answers for each second of the server's CPU time."""
     before = cpu_seconds(process)
     _, done = dnsperf(bed, port, bed.folder / "names", "-m", mode, "-l", seconds, "-c", 4, "-q", 100)
-    return done / max(cpu_seconds(process) - before, 1 / TICK)
+    return done / (cpu_seconds(process) - before)
 
 
 def latencies(bed, port, data, rate, seconds):
@@ -169,7 +169,7 @@ def measure_answers(bed, servers):
             for name, rows in found.items()}
 
 
-def measure_announcing(bed):
+def measure_announcing(bed, server):
     """What an announced name costs beyond a plain one and one round trip to the router, and the router's rate."""
     router = Router(bed, ROUTER + "\toption max_guide '65536'\n" + ALICE, [peer("dnsd", 3, "tsn"), peer("bench", 4, "tsn")])
     router.start(cpu=SERVER_CPU)
@@ -177,11 +177,15 @@ def measure_announcing(bed):
     samples = {}
     for _ in range(rounds):
         plain = at(latencies(bed, PORTS["tsn-dnsd"], bed.folder / "plain", 200, seconds), 0.5)
-        announced = at(latencies(bed, PORTS["tsn-dnsd"], bed.folder / "announced", 200, seconds), 0.5)
+        daemons = {"tsn_dnsd": server, "natf_routerd": router.process}
+        before = {name: cpu_seconds(daemon) for name, daemon in daemons.items()}
+        times = latencies(bed, PORTS["tsn-dnsd"], bed.folder / "announced", 200, seconds)
+        announced = at(times, 0.5)
+        used = {f"{name}_cpu_us": (cpu_seconds(daemon) - before[name]) * 1e6 / len(times) for name, daemon in daemons.items()}
         # As big as a notification.
-        pings = bed.run("ping", "-q", "-c", 200, "-i", "0.005", "-s", 128, G2, where=bed.en)
+        pings = bed.run("ping", "-q", "-c", 200, "-i", "0.005", "-s", 128, G2, where=bed.en, cpu=SERVER_CPU)
         trip = float(re.search(r"= [\d.]+/([\d.]+)/", pings).group(1)) * 1000
-        found = {"extra_us": announced - plain - trip, "plain_us": plain, "announced_us": announced, "round_trip_us": trip}
+        found = {"extra_us": announced - plain - trip, "plain_us": plain, "announced_us": announced, "round_trip_us": trip, **used}
         for key, value in found.items():
             samples.setdefault(key, []).append(value)
     router.stop()

@@ -4,6 +4,7 @@ The same connections and streams through the same router, by turns with and with
 
       forward                EN to a static port forward; others have rows in the guide table, EN has none
       …, client has a row    the same, but EN has one: for another service
+      …, offered port        the same, to a port that another host offers: the daemon looks at it, and lets it pass
       outbound               alice to EN, by masquerading
 """
 import json
@@ -19,6 +20,9 @@ ROWS = 1000
 OUT_PORT = 8081
 # A service of alice's to which clients are guided; nobody serves it here.
 GUIDED_PORT = 9999
+# A static forward at a port that is a service of bob's, too.
+OFFERED_PORT = 8090
+BOB = f"config host 'bob'\n\toption ip '192.168.1.20'\n\toption access 'allow'\n\tlist service 'tcp:{OFFERED_PORT}'\n"
 STREAM = {"protocol": "tcp", "reverse": False, "streams": 1, "size": 131072}
 PACKETS = {"protocol": "udp", "reverse": False, "streams": 1, "size": 64}
 FLOOD_PER_S = 5000
@@ -27,8 +31,9 @@ SLICES = 8
 
 def measure(bed):
     """All cases, with and without, in turns."""
-    router = Router(bed, ROUTER + "\toption guide_lifetime '600'\n" + ALICE + f"\tlist service 'tcp:{GUIDED_PORT}'\n",
+    router = Router(bed, ROUTER + "\toption guide_lifetime '600'\n" + ALICE + f"\tlist service 'tcp:{GUIDED_PORT}'\n" + BOB,
                     [peer("dnsd", 3, "tsn"), peer("other", 4, "tsn")])
+    bed.nft(bed.router, f'add rule ip static dstnat iifname "wan" ip daddr {G2} tcp dport {OFFERED_PORT} dnat to {P1}:{WEB}')
     bed.start(bed.alice, bed.binaries / "natf-bench", "accept", f"{P1}:{WEB}", cpu=SERVER_CPU)
     bed.start(bed.en, bed.binaries / "natf-bench", "accept", f"{G1}:{OUT_PORT}", cpu=SERVER_CPU)
     for where, to in ((bed.en, f"{G2}:{STATIC_WEB}"), (bed.alice, f"{G1}:{OUT_PORT}")):
@@ -62,6 +67,7 @@ def one_round(bed, router, running, connections):
         found[f"stream, TCP{who}"] = statistics.median(one["mbit"] for one in slices(bed, STREAM))
         # Whatever else the machine does, processor time tells more than a rate would.
         found[f"packet, UDP {PACKETS['size']} B{who}"] = statistics.median(one["cpu_ns"] / one["messages"] for one in slices(bed, PACKETS))
+    found["connect, forward, client has a row, offered port"] = connect(bed, bed.en, f"{G2}:{OFFERED_PORT}", connections)
     return found
 
 

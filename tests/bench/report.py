@@ -52,7 +52,7 @@ def head(measured):
         one["quick"] for one in measured.values()) else ""
     return f"""# Benchmarks
 
-Written by `make bench` (root, Debian 12, about 20 minutes); figures as JSON in `target/bench/`. `QUICK=1 make bench` shows in
+Written by `make bench` (root, Debian 12, about 15 minutes); figures as JSON in `target/bench/`. `QUICK=1 make bench` shows in
 three minutes that everything works. Every comparison is made in one run, by turns, on the same machine: absolute
 times differ from machine to machine, ratios little. A figure is the median of its rounds; behind it stand the lowest and the highest
 round, or quartiles where it says so.

@@ -174,6 +174,8 @@ def dns(found, _picture):
         ("plain name, us", spread(announcing["plain_us"])), ("announced name, us", spread(announcing["announced_us"])),
         ("ping of the same size, us", spread(announcing["round_trip_us"])),
         ("what announcing adds to both, us", spread(announcing["extra_us"])),
+        ("processor time of tsn-dnsd for one, us", spread(announcing["tsn_dnsd_cpu_us"])),
+        ("… of natf-routerd, us", spread(announcing["natf_routerd_cpu_us"])),
         ("notifications per second at the router, one core", spread(announcing["notifications_per_s"]))]) + """
 Latencies are measured with the client, the servers and the router on one processor: a virtual machine takes longer to wake its other one than
 any of these servers to answer. A ping is answered by the kernel; a notification wakes natf-routerd, and its answer tsn-dnsd once more.
@@ -217,8 +219,8 @@ def ordinary(found, _picture):
     flood = found["flood"]
     return (table(("connect: us; stream: Mbit/s; packet: ns of processor time", "with / without", "without natf-routerd", "with it"), rows) + f"""
 "With" is with {found['guide_rows']:,} live rows in the guide table. What natf adds for everybody are the few rules of a chain in front of connection
-tracking, with at most two looks into sets. From a client that has a row, the daemon looks at the first packet of a flow to any port of the router's;
-the flow's other packets meet two rules more. The cost of a packet is the processor time of its sender, in whose name the kernel takes it through the
+tracking, with at most two looks into sets. From a client that has a row, the daemon looks at the first packet of a flow to a port of the router's
+that some host of the home offers; the flow's other packets meet two rules more. The cost of a packet is the processor time of its sender, in whose name the kernel takes it through the
 router to its receiver, and of the receiver. Each figure of a round is itself the median of 400 connections or of eight streams; behind the
 median of the rounds stand their quartiles.
 

@@ -25,7 +25,7 @@ FEW_SIZES = (64, 1472)
 LONG = 131072
 KERNEL = ("natf", "tsn", "routing")
 BASE = "dnat"
-ROUNDS, SLICE_MS = 16, 50
+ROUNDS, SLICE_MS = 12, 50
 # WireGuard's usual one; it leaves room for its own headers.
 TUNNEL_MTU = 1420
 NATF_PORT, TSN_PORT, ROUTING_PORT, TUNNEL_PORT = 5201, 5202, 5203, 5210
