@@ -66,9 +66,10 @@ def throughput(found, picture):
     """Ways beside each other."""
     ways = found["ways"]
     text = ("Mbit/s that arrived, EN→IN and IN→EN; below it the ratio to static DNAT, with quartiles. "
-            f"Slices of {found['slice_ms']} ms, {found['rows'][0]['mbit']['rounds']} or more of each, alternate between static DNAT and the other ways; each is compared "
-            "with the two of static DNAT beside it. \"DNAT twice\" is a static forward to whose address EN translates another one, statically, "
-            "as natf-endd does with virtual addresses. It, NAT-f and the tunnels begin at EN, the others at a client whose kernel tracks no connections.\n")
+            f"Slices of {found['slice_ms']} ms, at least {min(row['mbit']['rounds'] for row in found['rows'])} of each, alternate between\n"
+            "static DNAT and the other ways; each is compared with the two of static DNAT beside it. \"DNAT twice\" is a static forward to whose\n"
+            "address EN translates another one, statically, as natf-endd does with virtual addresses. It, NAT-f and the tunnels begin at EN, the\n"
+            "others at a client whose kernel tracks no connections.\n")
     for streams in (1, 16):
         for protocol in ("tcp", "udp"):
             for reverse in (False, True):
@@ -78,12 +79,13 @@ def throughput(found, picture):
                               and (row["protocol"], row["streams"], row["reverse"]) == (protocol, 1, False)] for way in ways}
         text += "\n" + picture(f"throughput-{protocol}", "lines", f"{protocol.upper()}, one stream, EN→IN", "bytes per message", "Mbit/s",
                                {name: curve for name, curve in curves.items() if curve})
-    text += "\nProcessor time of the whole machine for each GB that arrived (seconds; sender, routers, tunnel, receiver), one stream, EN→IN:\n\n"
+    text += ("\nProcessor time for each GB that arrived (seconds; sender and receiver, in whose name the kernel takes packets through the\n"
+             "router, daemons and tunnels), one stream, EN→IN:\n\n")
     sizes = (("tcp", 1472), ("tcp", 131072), ("udp", 1472))
     rows = [(f"{protocol}, {size} B", *[spread(one["cpu_s_per_gb"]) if (one := find(found["rows"], way, 1, protocol, False, size)) else "–"
                                         for way in ways]) for protocol, size in sizes]
     text += table(("", *[WAYS[way] for way in ways]), rows)
-    text += "\nThe same beside static DNAT, for the ways in the kernel (sender and receiver, in whose name the kernel takes packets through the routers):\n\n"
+    text += "\nThe same beside static DNAT, all cells of the ways in the kernel:\n\n"
     text += cost_table(found["rows"])
     missing = [WAYS[way] for way in found["missing"]]
     return text + f"""
@@ -220,9 +222,10 @@ def ordinary(found, _picture):
     return (table(("connect: us; stream: Mbit/s; packet: ns of processor time", "with / without", "without natf-routerd", "with it"), rows) + f"""
 "With" is with {found['guide_rows']:,} live rows in the guide table. What natf adds for everybody are the few rules of a chain in front of connection
 tracking, with at most two looks into sets. From a client that has a row, the daemon looks at the first packet of a flow to a port of the router's
-that some host of the home offers; the flow's other packets meet two rules more. The cost of a packet is the processor time of its sender, in whose name the kernel takes it through the
-router to its receiver, and of the receiver. Each figure of a round is itself the median of 400 connections or of eight streams; behind the
-median of the rounds stand their quartiles.
+that some host of the home offers; the flow's other packets meet two rules more. The cost of a packet is the processor time of its
+sender, in whose name the kernel takes it through the
+router, and of its receiver. Each figure of a round is itself the median of hundreds of connections or of some streams; behind the median of
+the rounds stand their quartiles.
 
 While {flood['per_s']:,} notifications a second come in ({flood['guided_share']['median']:.0%} of them answered with a row), a connection to a
 static forward takes {spread(flood['flooded_us'], 'us')}; before that {spread(flood['quiet_us'], 'us')}.
