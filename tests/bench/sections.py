@@ -89,8 +89,8 @@ def throughput(found, picture):
     text += cost_table(found["rows"])
     missing = [WAYS[way] for way in found["missing"]]
     return text + f"""
-Processor time depends on the machine's other work less than rates do. What NAT-f takes more than a static forward is EN's own translation: mean of
-{twice_cells(found['rows'])}. TSN has none at the client. Tunnels take each packet through a process at both ends;
+Processor time depends on the machine's other work less than rates do. With NAT-f, EN's kernel tracks and translates as well. Mean of
+{twice_cells(found['rows'])}. TSN's client does neither. Tunnels take each packet through a process at both ends;
 they do more (all but socat encrypt), and both ends run on this machine, whose processors are the limit. A datagram of 1,472 bytes needs two packets
 in a tunnel.{' Not at hand here: ' + ', '.join(missing) + '.' if missing else ''}
 """
