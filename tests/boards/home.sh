@@ -134,10 +134,7 @@ start_hosts() {
 	for host in alice:10 bob:11; do
 		address=192.168.1.${host#*:}
 		ip -n "$lan" addr add "$address/24" dev eth0
-		mkdir -p "$work/www-${host%:*}"
-		echo "This is ${host%:*}." >"$work/www-${host%:*}/index.html"
-		head -c "$big" /dev/zero >"$work/www-${host%:*}/big"
-		spawn "http-${host%:*}" ip netns exec "$lan" /usr/bin/python3 -m http.server -b "$address" -d "$work/www-${host%:*}" 80
+		spawn "http-${host%:*}" ip netns exec "$lan" "$here/www.py" "$address" "${host%:*}" "$work/enough"
 	done
 	ip -n "$lan" route add default via 192.168.1.1
 	spawn echo ip netns exec "$lan" /usr/bin/python3 "$here/../lab/udp_echo.py" 7
@@ -205,22 +202,35 @@ start_routerd() {
 	service start && eventually 20 on_board 'natf-routerd status >/dev/null 2>&1'
 }
 
-# Bytes and speed of a download that is to last; its exit status goes into a file.
-big=6000000
+# start_download [announced]: from alice, as long as a test needs it; curl's exit status goes into a file. Where nothing comes for
+# 15 seconds, curl gives up.
 start_download() {
 	local resolver=(@127.0.0.153)
 	[[ ${1:-} != announced ]] || resolver=(-p 5301 @127.0.0.1)
-	rm -f "$work/big" "$work/status"
+	rm -f "$work"/{stream,status,enough}
 	(
-		outside curl -sS --limit-rate 150k --max-time 100 -o "$work/big" \
-			--resolve "alice:80:$(address "${resolver[@]}" alice.home.example.net)" http://alice/big && echo good >"$work/status" || echo bad >"$work/status"
+		outside curl -sSN --speed-limit 1 --speed-time 15 --max-time 400 -o "$work/stream" \
+			--resolve "alice:80:$(address "${resolver[@]}" alice.home.example.net)" http://alice/stream && echo good >"$work/status" || echo bad >"$work/status"
 	) 2>/dev/null &
 	started+=($!)
-	eventually 10 test -s "$work/big"
+	eventually 15 test -s "$work/stream"
 }
 
-is_running() { [[ -s $work/big && ! -e $work/status ]]; }
-download_ends_well() { eventually 100 test -e "$work/status" && [[ $(<"$work/status") == good && $(stat -c %s "$work/big") == "$big" ]]; }
+# More of the download comes in.
+is_running() {
+	local before
+	before=$(stat -c %s "$work/stream")
+	eventually 10 sh -c "! test -e '$work/status' && test \$(stat -c %s '$work/stream') -gt $before"
+}
+
+# Every line of it is there.
+download_ends_well() {
+	touch "$work/enough"
+	eventually 100 test -e "$work/status"
+	[[ $(<"$work/status") == good ]] && awk '$1 == "end" {whole = 1; next} $1 + 0 != NR - 1 || whole {exit whole = 0} END {exit !whole}' "$work/stream"
+}
+
+download_breaks() { eventually 100 test -e "$work/status" && [[ $(<"$work/status") == bad ]]; }
 
 no_mappings() { prints '"total":0' on_board 'natf-routerd --json mappings'; }
 
