@@ -5,6 +5,9 @@
 # Some eight minutes of one processor for the kernel, three for the programs.
 #
 #   build-be.sh FOLDER          writes FOLDER/kernel/{boot,lib/modules} and FOLDER/root
+#
+# Source archives that lie in the folder NATF_SOURCES (NAME_VERSION.orig.tar.{gz,bz2,xz}, as Debian names them) are taken from there,
+# as they are; only the others are downloaded, and compared with Debian's checksums. For machines whose mirror lacks some.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mkdir -p "${1:?which folder?}" && cd "$1" && pwd)
@@ -12,21 +15,37 @@ triple=mips-linux-gnu
 
 "$here/../install-tools.sh" --packages gcc-$triple libc6-dev-mips-cross linux-source-6.1 bison flex bc pkg-config
 
-# sources PACKAGE...: their upstream archives, by lists of our own.
+# archive FOLDER NAME: prints the path of the upstream archive there.
+archive() { compgen -G "$1/$2_*.orig.tar.*[z2]"; }
+
+# sources PACKAGE...: their upstream archives, from the user's folder or by lists of our own.
 sources() {
+	local package missing=()
 	mkdir -p "$folder"/{lists/partial,cache/archives/partial,sources}
+	for package; do
+		if [[ -n ${NATF_SOURCES:-} ]] && archive "$NATF_SOURCES" "$package" >/dev/null; then
+			rm -f "$folder/sources/${package}"_*
+			cp "$(archive "$NATF_SOURCES" "$package")" "$folder/sources/"
+		else
+			missing+=("$package")
+		fi
+	done
+	((${#missing[@]})) || return 0
 	echo 'deb-src http://deb.debian.org/debian bookworm main' >"$folder/sources.list"
-	(cd "$folder/sources" && apt-get -qq -oDir::Etc::sourcelist="$folder/sources.list" -oDir::Etc::sourceparts=- -oDir::State::Lists="$folder/lists" \
-		-oDir::Cache="$folder/cache" -oAPT::Sandbox::User=root -oAcquire::Retries=3 update &&
-		apt-get -qq -oDir::Etc::sourcelist="$folder/sources.list" -oDir::Etc::sourceparts=- -oDir::State::Lists="$folder/lists" \
-			-oDir::Cache="$folder/cache" -oAPT::Sandbox::User=root -oAcquire::Retries=3 source --download-only "$@")
+	local -a apt=(-oDir::Etc::sourcelist="$folder/sources.list" -oDir::Etc::sourceparts=- -oDir::State::Lists="$folder/lists"
+		-oDir::Cache="$folder/cache" -oAPT::Sandbox::User=root -oAcquire::Retries=3)
+	apt-get -qq "${apt[@]}" update
+	(cd "$folder/sources" && apt-get -qq "${apt[@]}" source --download-only "${missing[@]}") || {
+		echo "build-be: put what was not found into a folder and name it in NATF_SOURCES (${missing[*]})" >&2
+		return 1
+	}
 }
 
 # unpack NAME: its archive, into build/NAME.
 unpack() {
 	rm -rf "$folder/build/$1"
 	mkdir -p "$folder/build/$1"
-	tar -C "$folder/build/$1" --strip-components=1 -xf "$(compgen -G "$folder/sources/$1_*.orig.tar.*[z2]")"
+	tar -C "$folder/build/$1" --strip-components=1 -xf "$(archive "$folder/sources" "$1")"
 	cd "$folder/build/$1"
 }
 
@@ -38,8 +57,10 @@ autotools() {
 }
 
 build_kernel() {
-	[[ ! -e $folder/kernel/ready ]] || return 0
-	local source=$folder/build/linux
+	local source=$folder/build/linux version
+	version=$(sha256sum <"$here/malta-be.config")
+	[[ $(cat "$folder/kernel/ready" 2>/dev/null) != "$version" ]] || return 0
+	rm -rf "$folder/kernel" "$source"
 	mkdir -p "$source" "$folder/kernel/boot"
 	tar -C "$source" --strip-components=1 -xf /usr/src/linux-source-6.1.tar.xz
 	cd "$source"
@@ -50,7 +71,7 @@ build_kernel() {
 	make -s -j"$(nproc)" ARCH=mips CROSS_COMPILE=$triple- vmlinux modules
 	make -s ARCH=mips CROSS_COMPILE=$triple- INSTALL_MOD_PATH="$folder/kernel" modules_install
 	cp vmlinux "$folder/kernel/boot/"
-	touch "$folder/kernel/ready"
+	echo "$version" >"$folder/kernel/ready"
 	rm -rf "$source"
 }
 
