@@ -83,11 +83,25 @@ install_openwrt() {
 	cp "$here"/../openwrt/stub/{functions.sh,uci.awk} "$root/lib/"
 	cp "$here/../openwrt/stub/rc.common" "$root/etc/"
 	install -m 755 "$here/../openwrt/stub/logger" "$root/usr/sbin/"
-	cp "$here/../lab/fw4.nft" "$root/etc/fw4.nft"
+	helpers <"$here/../lab/fw4.nft" >"$root/etc/fw4.nft"
 	offloading <"$root/etc/fw4.nft" >"$root/etc/fw4-offload.nft"
 	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root:x:0:' >"$root/etc/group"
 	for name; do install_package "$root" "$name"; done
+}
+
+# fw4 names only those connection tracking helpers whose kernel module it finds; nft refuses others, and the ruleset with them.
+helpers() {
+	awk -v modules="$(find "${NATF_BOARDS:-$here/../../target/boards}/$machine/root/lib/modules" -name 'nf_conntrack_*.ko*' -printf '%f ')" '
+		function is_there(name) {
+			gsub("\"", "", name)
+			module = name == "RAS" || name == "Q.931" ? "h323" : name
+			gsub("-", "_", module)
+			return index(modules, "nf_conntrack_" module ".ko")
+		}
+		/^\tct helper/ && !is_there($3) { inside = 1 }
+		!inside && !(match($0, /ct helper set "[^"]*"/) && !is_there(substr($0, RSTART + 14, RLENGTH - 14))) { print }
+		/^\t}/ { inside = 0 }'
 }
 
 # What fw4 adds for `option flow_offloading '1'`: a table of flows with the physical devices, and a rule that puts each forwarded flow into it.
@@ -211,7 +225,7 @@ start_download() {
 	(
 		outside curl -sSN --speed-limit 1 --speed-time 15 --max-time 400 -o "$work/stream" \
 			--resolve "alice:80:$(address "${resolver[@]}" alice.home.example.net)" http://alice/stream && echo good >"$work/status" || echo bad >"$work/status"
-	) 2>/dev/null &
+	) 2>>"$work/curl.log" &
 	started+=($!)
 	eventually 15 test -s "$work/stream"
 }
