@@ -19,7 +19,9 @@ tools: ## install what demo and tests need (apt)
 demo: ## real programs on a simulated internet; cleans up after itself
 	tests/lab/demo.sh
 
-test: tools test-units test-openwrt test-luci test-netns ## everything: unit tests, vectors, simulation, network namespaces
+test: tools test-units test-openwrt test-luci build ## everything: unit tests, vectors, simulation, network namespaces, an emulated MIPS router
+	$(CARGO) build --release --locked -p natf-bench
+	tests/run-netns.sh --with tests/boards/mipsel.sh
 
 test-units: ## only what needs no root and no namespaces
 	$(CARGO) test --locked --workspace

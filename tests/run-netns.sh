@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Runs the scenarios in tests/netns (all, or those named), each in a lab of its own and with a time limit.
+# Runs the scenarios in tests/netns (all, or those named), each in a lab of its own and with a time limit. A scenario ends with 0, or
+# with 77 where it was skipped: this machine lacks what it takes.
 # Last line: N passed, N failed, N skipped. Fails if one failed.
-#   run-netns.sh [NAME...]     NATF_BIN = where the daemons are
+#   run-netns.sh [--with FILE] [NAME...]     NATF_BIN = where the daemons are; FILE: one more scenario, after the others
 # The limit is 120 s, or what a line "# time limit: N s" in the scenario says; SCENARIO_SECONDS overrides both.
 set -euo pipefail
 
 tests=$(cd "$(dirname "$0")" && pwd)
 passed=0 failed=0 skipped=0 running='' failures=()
 
-scenarios=()
+scenarios=() more=()
+if [[ ${1:-} == --with ]]; then
+	more=("${2:?--with: which file?}")
+	shift 2
+fi
 if (($#)); then
 	for name; do scenarios+=("$tests/netns/${name%.sh}.sh"); done
 else
@@ -16,6 +21,7 @@ else
 		[[ $file == */lib.sh ]] || scenarios+=("$file")
 	done
 fi
+scenarios+=("${more[@]}")
 
 # A scenario cleans up after itself; this is for one that was killed.
 clean() {
@@ -31,11 +37,14 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 for scenario in "${scenarios[@]}"; do
-	name=$(basename "$scenario" .sh)
 	[[ -e $scenario ]] || {
-		echo "no scenario '$name' in tests/netns" >&2
+		echo "no scenario '$(basename "$scenario" .sh)': there is no file $scenario" >&2
 		exit 2
 	}
+done
+
+for scenario in "${scenarios[@]}"; do
+	name=$(basename "$scenario" .sh)
 	echo "== $name"
 	begin=$SECONDS status=0
 	limit=${SCENARIO_SECONDS:-$(sed -n 's/^# time limit: \([0-9]*\) s$/\1/p' "$scenario")}

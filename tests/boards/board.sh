@@ -9,7 +9,7 @@
 #   x86_64    PC, 256 MiB; Debian's kernel for virtual machines and programs
 #   mips      Malta board, big-endian: build-be.sh builds kernel and programs, since nobody packs them
 #
-#   board.sh fetch MACHINE                      download (or build) kernel and programs, into target/boards/MACHINE
+#   board.sh fetch MACHINE                      download (or build) kernel and programs, into target/boards/MACHINE; 77 = not to be had
 #   board.sh boot MACHINE WORK NS-WAN NS-LAN [TREE...]   boot; TREEs are laid over the root file system
 #   board.sh run WORK COMMAND...                run a command on it, by its serial line; prints its output, returns its status
 #   board.sh halt WORK                          switch it off
@@ -23,6 +23,12 @@ boot_limit=120 run_limit=120
 fail() {
 	echo "board.sh: $*" >&2
 	exit 1
+}
+
+# What this machine cannot get is no fault of the board's: 77 counts as skipped.
+unavailable() {
+	echo "skip    $*"
+	exit 77
 }
 
 # Debian's architecture and kernel, QEMU's program with what makes the machine, its network card, where the kernel image lies.
@@ -39,8 +45,12 @@ fetch() {
 	local folder=$boards/$1 version
 	mkdir -p "$folder"
 	describe "$1"
-	command -v "${qemu[0]}" >/dev/null || "$here/../install-tools.sh" --packages "qemu-system-$([[ $1 == x86_64 ]] && echo x86 || echo mips)"
-	if ! command -v cpio >/dev/null || ! command -v depmod >/dev/null; then "$here/../install-tools.sh" --packages cpio kmod; fi
+	local -a tools=()
+	command -v "${qemu[0]}" >/dev/null || tools+=("qemu-system-$([[ $1 == x86_64 ]] && echo x86 || echo mips)")
+	command -v cpio >/dev/null || tools+=(cpio)
+	command -v depmod >/dev/null || tools+=(kmod)
+	((${#tools[@]} == 0)) || "$here/../install-tools.sh" --packages "${tools[@]}" ||
+		unavailable "$1: ${tools[*]} cannot be installed here: is there a network?"
 	# What was fetched by another version of this script is fetched anew.
 	version=$( (declare -f describe download modules; cat "$here/build-be.sh") | sha256sum)
 	[[ $(cat "$folder/ready" 2>/dev/null) != "$version" ]] || return 0
@@ -60,14 +70,14 @@ download() {
 	mkdir -p "$folder"/{lists/partial,cache/archives/partial,debs,kernel,root}
 	local -a apt=(-oAPT::Architecture="$debian" -oAPT::Architectures="$debian" -oDir::State::Lists="$folder/lists"
 		-oDir::Cache="$folder/cache" -oAPT::Sandbox::User=root -oAcquire::Retries=3 -oAcquire::http::Timeout=30)
-	apt-get "${apt[@]}" -qq update || fail "no list of Debian's packages for $debian: is there a network?"
+	apt-get "${apt[@]}" -qq update || unavailable "no list of Debian's packages for $debian: is there a network?"
 	(
-		cd "$folder/debs"
-		apt-get "${apt[@]}" -qq download "$kernel" busybox-static util-linux libcap-ng0 nftables libnftables1 libnftnl11 libmnl0 libc6 \
-			libjansson4 libgmp10 libxtables12 libedit2 libtinfo6 libbsd0 libmd0 libgcc-s1
-		image=$(dpkg -f "$kernel"_*.deb Depends | grep -o 'linux-image-[^ ,]*')
-		apt-get "${apt[@]}" -qq download "$image"
-	) || fail "Debian's kernel and programs for $debian could not be downloaded"
+		cd "$folder/debs" &&
+			apt-get "${apt[@]}" -qq download "$kernel" busybox-static util-linux libcap-ng0 nftables libnftables1 libnftnl11 libmnl0 libc6 \
+				libjansson4 libgmp10 libxtables12 libedit2 libtinfo6 libbsd0 libmd0 libgcc-s1 &&
+			image=$(dpkg -f "$kernel"_*.deb Depends | grep -o 'linux-image-[^ ,]*') &&
+			apt-get "${apt[@]}" -qq download "$image"
+	) || unavailable "Debian's kernel and programs for $debian could not be downloaded"
 	for deb in "$folder"/debs/linux-image-[0-9]*.deb; do dpkg -x "$deb" "$folder/kernel"; done
 	for deb in "$folder"/debs/{busybox,nftables,lib}*.deb; do dpkg -x "$deb" "$folder/root"; done
 	dpkg --fsys-tarfile "$folder"/debs/util-linux_*.deb | tar -C "$folder/root" -x ./usr/bin/setpriv
