@@ -5,6 +5,8 @@
 //!   control  status, mappings, reload … : a line of JSON over a socket that only the daemon's user may open
 //!   table    rows of JSON for people
 //!   counters what happened, by name
+//!   logger   where lines go, so that procd and systemd learn how bad each is
+//!   failures of calls to the kernel that may succeed the next time
 //!   random   the operating system's random numbers for nonces, keys and ids
 //! ```
 
@@ -15,9 +17,11 @@ compile_error!(
 );
 
 pub mod control;
-mod counters;
+pub mod counters;
 pub mod drive;
 pub mod error;
+pub mod failures;
+pub mod logger;
 pub mod random;
 pub mod table;
 

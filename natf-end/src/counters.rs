@@ -29,6 +29,8 @@ natf_daemon::counters! {
     held_too_many_of_flow,
     /// Packets dropped, or first packets refused, because too many are held in all.
     held_too_many,
+    /// Other calls to the kernel that failed: tried again, or left to timeouts.
+    kernel_calls_failed,
     /// VAT entries that the kernel did not take.
     kernel_failed,
     /// Answers that mirror the question: no NAT-f there, or our key is unknown (N10).

@@ -338,6 +338,11 @@ impl Engine {
         &self.counters
     }
 
+    /// Counts a call to the kernel that failed.
+    pub fn count_failed_call(&mut self) {
+        raise(&mut self.counters.kernel_calls_failed);
+    }
+
     /// Held packets.
     pub fn held(&self) -> usize {
         self.held

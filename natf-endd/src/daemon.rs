@@ -33,6 +33,7 @@ pub struct Daemon {
 /// # Errors
 /// What is wrong with the files, and what the kernel refuses.
 pub fn run(places: Places) -> Result<ExitCode, Error> {
+    natf_daemon::logger::begin_daemon();
     // Before anything of a daemon that runs already is replaced.
     let listener = natf_daemon::control::listen(&places.socket(), "natf-endd")?;
     let socket = places.socket();

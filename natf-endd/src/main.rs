@@ -24,9 +24,7 @@ use std::process::ExitCode;
 use cli::Command;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_timestamp(None)
-        .init();
+    natf_daemon::logger::init();
     match run() {
         Ok(code) => code,
         Err(error) => {

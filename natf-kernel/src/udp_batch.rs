@@ -282,7 +282,9 @@ unsafe fn own_address(header: &libc::msghdr) -> Option<(IpAddr, u32)> {
                 let info: libc::in6_pktinfo =
                     unsafe { libc::CMSG_DATA(message).cast::<libc::in6_pktinfo>().read_unaligned() };
                 let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                return Some((address.into(), info.ipi6_ifindex));
+                // The way back to any other address is what the routes say.
+                let interface = if address.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
+                return Some((address.into(), interface));
             }
             // SAFETY: header and message belong together.
             _ => message = unsafe { libc::CMSG_NXTHDR(header, message) },

@@ -5,9 +5,7 @@ use std::process::ExitCode;
 use natf_routerd::cli;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_timestamp(None)
-        .init();
+    natf_daemon::logger::init();
     match cli::run(std::env::args_os()) {
         Ok(code) => code,
         Err(error) => {

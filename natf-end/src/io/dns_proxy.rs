@@ -8,6 +8,8 @@
 //! What is not ours passes unchanged (RFC 5625). Queries under way, connections and their time are bounded, and
 //! only clients of the allowed networks are heard.
 
+mod counters;
+
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -23,6 +25,7 @@ use smol::{
     future::{or, zip},
 };
 
+use self::counters::Counters;
 use super::upstream::{Answered, Transport, UpstreamError, Upstreams, read_message, within, write_message};
 use crate::dns::{
     Names, Plan, Question, Settled, Unreadable, a_query, failure_of, format_error, plan, reverse_reply,
@@ -63,64 +66,6 @@ impl ProxySettings {
     }
 }
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// How often each thing happened since the start.
-        #[derive(Clone, Debug, Default)]
-        pub struct ProxyCounters {
-            $($(#[$doc])* pub $name: Cell<u64>,)+
-        }
-
-        impl ProxyCounters {
-            /// Name and value.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-                [$((stringify!($name), self.$name.get())),+].into_iter()
-            }
-        }
-    };
-}
-
-counters! {
-    /// Queries heard over UDP.
-    queries_udp,
-    /// Queries heard over TCP.
-    queries_tcp,
-    /// Replies handed on as they came.
-    passed,
-    /// Replies with a virtual address (N2).
-    rewritten,
-    /// Replies from which something was taken that leads around the virtual address.
-    reduced,
-    /// Names of virtual addresses answered.
-    reverse,
-    /// Rewritten replies that a validating client takes for bogus.
-    bogus,
-    /// Replies that did not fit the client's datagram.
-    truncated,
-    /// Queries without a reply: no upstream server answered.
-    upstream_failed,
-    /// Queries without a reply: the upstream's cannot be read.
-    upstream_malformed,
-    /// Names refused because the name relation table is full.
-    relations_full,
-    /// Queries that cannot be read, answered FORMERR.
-    format_errors,
-    /// Packets that are no queries, dropped.
-    not_a_query,
-    /// Queries and connections from other networks, dropped.
-    client_refused,
-    /// Queries dropped because too many are under way.
-    queries_too_many,
-    /// Connections closed because there are too many.
-    connections_too_many,
-    /// Replies and receptions that the kernel refused.
-    socket_failed,
-}
-
-fn count(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
-}
-
 /// The proxy, bound to its sockets.
 pub struct DnsProxy {
     settings: ProxySettings,
@@ -128,7 +73,7 @@ pub struct DnsProxy {
     upstreams: Rc<Upstreams>,
     udp: Async<UdpSocket>,
     tcp: Async<TcpListener>,
-    counters: ProxyCounters,
+    counters: Counters,
     queries: Cell<usize>,
     connections: Cell<usize>,
     bogus_told: Cell<bool>,
@@ -149,7 +94,7 @@ impl DnsProxy {
             upstreams,
             udp,
             tcp,
-            counters: ProxyCounters::default(),
+            counters: Counters::default(),
             queries: Cell::new(0),
             connections: Cell::new(0),
             bogus_told: Cell::new(false),
@@ -162,7 +107,7 @@ impl DnsProxy {
     }
 
     /// What happened so far.
-    pub fn counters(&self) -> &ProxyCounters {
+    pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
@@ -183,12 +128,12 @@ impl DnsProxy {
                 }
             };
             if !self.settings.allows(client.ip()) {
-                count(&self.counters.client_refused);
+                self.counters.client_refused.up();
                 continue;
             }
-            count(&self.counters.queries_udp);
+            self.counters.queries_udp.up();
             let Some(slot) = self.slot(&self.queries, self.settings.queries) else {
-                count(&self.counters.queries_too_many);
+                self.counters.queries_too_many.up();
                 continue;
             };
             let packet = buffer.get(..length).unwrap_or_default().to_vec();
@@ -197,7 +142,7 @@ impl DnsProxy {
                 if let Some(reply) = self.respond(&packet, Transport::Udp).await
                     && let Err(error) = self.udp.send_to(&reply, client).await
                 {
-                    count(&self.counters.socket_failed);
+                    self.counters.socket_failed.up();
                     debug!("cannot send a DNS reply to {client}: {error}");
                 }
             };
@@ -215,11 +160,11 @@ impl DnsProxy {
                 }
             };
             if !self.settings.allows(client.ip()) {
-                count(&self.counters.client_refused);
+                self.counters.client_refused.up();
                 continue;
             }
             let Some(slot) = self.slot(&self.connections, self.settings.connections) else {
-                count(&self.counters.connections_too_many);
+                self.counters.connections_too_many.up();
                 continue;
             };
             let work = async move {
@@ -237,9 +182,9 @@ impl DnsProxy {
         loop {
             within(self.settings.idle, stream.readable()).await?;
             let packet = within(STREAM_TIMEOUT, read_message(&mut stream)).await?;
-            count(&self.counters.queries_tcp);
+            self.counters.queries_tcp.up();
             let Some(_slot) = self.slot(&self.queries, self.settings.queries) else {
-                count(&self.counters.queries_too_many);
+                self.counters.queries_too_many.up();
                 return Ok(());
             };
             let Some(reply) = self.respond(&packet, Transport::Tcp).await else { return Ok(()) };
@@ -253,7 +198,7 @@ impl DnsProxy {
             Ok(question) => Some(self.answer(&question, over).await),
             Err(Unreadable::Opaque) => match self.forward(packet, over).await {
                 Ok(answered) => {
-                    count(&self.counters.passed);
+                    self.counters.passed.up();
                     Some(answered.bytes)
                 }
                 Err(error) => {
@@ -262,11 +207,11 @@ impl DnsProxy {
                 }
             },
             Err(Unreadable::FormatError) => {
-                count(&self.counters.format_errors);
+                self.counters.format_errors.up();
                 format_error(packet)
             }
             Err(Unreadable::Drop) => {
-                count(&self.counters.not_a_query);
+                self.counters.not_a_query.up();
                 None
             }
         }
@@ -279,10 +224,10 @@ impl DnsProxy {
         };
         let replied = match plan(question, &homes, prefix) {
             Plan::Pass => self.forward(question.packet(), over).await.inspect(|_| {
-                count(&self.counters.passed);
+                self.counters.passed.up();
             }),
             Plan::Reverse(address) => {
-                count(&self.counters.reverse);
+                self.counters.reverse.up();
                 let name = self.names.borrow().name_of(address);
                 return reverse_reply(question, name.as_deref());
             }
@@ -317,10 +262,10 @@ impl DnsProxy {
             settle(question, Plan::AskA, &a_reply.bytes, &mut *self.names.borrow_mut(), Instant::now());
         match settled {
             Settled::Reduced(bytes) => {
-                count(&self.counters.reduced);
+                self.counters.reduced.up();
                 Ok(Answered { bytes, over })
             }
-            _ => reply.inspect(|_| count(&self.counters.passed)),
+            _ => reply.inspect(|_| self.counters.passed.up()),
         }
     }
 
@@ -329,7 +274,7 @@ impl DnsProxy {
         let settled = settle(question, plan, &answered.bytes, &mut *self.names.borrow_mut(), now);
         let (counter, bytes) = match settled {
             Settled::Unchanged => {
-                count(&self.counters.passed);
+                self.counters.passed.up();
                 return answered;
             }
             Settled::Rewritten { reply, address, bogus } => {
@@ -345,7 +290,7 @@ impl DnsProxy {
             }
             Settled::Malformed(reply) => (&self.counters.upstream_malformed, reply),
         };
-        count(counter);
+        counter.up();
         Answered { bytes, over: answered.over }
     }
 
@@ -366,7 +311,7 @@ impl DnsProxy {
         if answered.bytes.len() <= limit {
             return answered.bytes;
         }
-        count(&self.counters.truncated);
+        self.counters.truncated.up();
         truncated(question, &answered.bytes)
     }
 
@@ -374,7 +319,7 @@ impl DnsProxy {
         if !bogus {
             return;
         }
-        count(&self.counters.bogus);
+        self.counters.bogus.up();
         if !self.bogus_told.replace(true) {
             let name = question.name().unwrap_or_default();
             warn!(
@@ -385,12 +330,12 @@ impl DnsProxy {
     }
 
     fn upstream_failed(&self, error: &UpstreamError) {
-        count(&self.counters.upstream_failed);
+        self.counters.upstream_failed.up();
         debug!("{error}");
     }
 
     async fn socket_failed(&self, what: &str, error: &io::Error) {
-        count(&self.counters.socket_failed);
+        self.counters.socket_failed.up();
         warn!("DNS proxy cannot {what} at {}: {error}", self.settings.listen);
         Timer::after(FAILURE_PAUSE).await;
     }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use natf_daemon::random::SystemRandom;
+use natf_daemon::{failures::Failures, random::SystemRandom};
 use natf_kernel::{
     KernelError,
     conntrack::{Conntrack, Entry, Flow as Tuple, STATUS_DST_NAT, STATUS_SEEN_REPLY, TcpState},
@@ -92,6 +92,8 @@ pub struct Kernel {
     started: Option<(Instant, Step)>,
     ident: u16,
     sequence: u16,
+    failures: Failures,
+    failed_reads: Failures,
 }
 
 impl Kernel {
@@ -116,6 +118,8 @@ impl Kernel {
             started: None,
             ident: u16::try_from(SystemRandom::new()?.below(1 << 16)).unwrap_or_default(),
             sequence: 0,
+            failures: Failures::default(),
+            failed_reads: Failures::default(),
         };
         kernel.apply(rules)?;
         if let Err(error) = kernel.ruleset.hold_nat(HOLD_TABLE) {
@@ -192,7 +196,7 @@ impl Kernel {
     /// Takes the held packets that wait through the engine.
     ///
     /// # Errors
-    /// Where the queue itself fails.
+    /// Where nothing can be read from the queue any more.
     pub fn take_packets(&mut self, engine: &mut Engine, relations: &mut RelationTable) -> Result<(), Error> {
         loop {
             let now = Instant::now();
@@ -209,10 +213,11 @@ impl Kernel {
                 }
                 // The chain behind rejects it.
                 None => verdicts.push((packet.id, Verdict::Accept)),
-            })?;
+            });
+            let taken = self.survive_read(now, engine, taken.map_err(Error::from))?;
             self.started = Some((now, Step::NegotiationStart));
-            self.carry_out(now, engine)?;
-            if taken < BATCH {
+            self.carry_out(now, engine);
+            if taken.is_none_or(|taken| taken < BATCH) {
                 return Ok(());
             }
         }
@@ -225,50 +230,56 @@ impl Kernel {
 
     /// From here on the datagrams of flows that have drained pass by themselves. The queue is to be looked at before,
     /// and once more after it.
-    ///
-    /// # Errors
-    /// Where the kernel can no longer be reached.
-    pub fn finish_draining(&mut self) -> Result<(), Error> {
+    pub fn finish_draining(&mut self, engine: &mut Engine) {
         let now = Instant::now();
         let is_over = |(_, drains): &(&Flow, &Draining)| drains.end() <= now;
         let over: Vec<Flow> = self.draining.iter().filter(is_over).map(|(flow, _)| *flow).collect();
         let keys: Vec<Concat> = over.iter().map(|flow| key(flow, flow.destination)).collect();
-        self.elements.delete(DRAINING_SET, &keys)?;
+        // Those that stay time out soon.
+        let deleted = self.elements.delete(DRAINING_SET, &keys);
+        self.survive(now, engine, deleted);
         for flow in &over {
             self.draining.remove(flow);
         }
-        Ok(())
     }
 
     /// Makes the flow's next packets wait behind those that are released now, in their order (N4). One is enough to
     /// be overtaken: while it is on its way through the kernel, the second may be queued and the third pass by.
-    fn drain(&mut self, flow: &Flow) -> Result<(), Error> {
-        let key = key(flow, flow.destination);
-        self.elements.add(DRAINING_SET, &[Element { key, data: None, timeout: Some(DRAINING_TIMEOUT) }])?;
-        let now = Instant::now();
-        self.draining.insert(*flow, Draining { since: now, newest: now });
-        Ok(())
+    fn drain(&mut self, engine: &mut Engine, flow: &Flow) {
+        let (key, now) = (key(flow, flow.destination), Instant::now());
+        let element = Element { key, data: None, timeout: Some(DRAINING_TIMEOUT) };
+        let added = self.elements.add(DRAINING_SET, &[element]);
+        // Without it a datagram may overtake another, as in any network.
+        if self.survive(now, engine, added).is_some() {
+            self.draining.insert(*flow, Draining { since: now, newest: now });
+        }
     }
 
     /// Takes the answers that wait at the ICMP carrier through the engine.
     ///
     /// # Errors
-    /// Where the socket or the kernel fails.
+    /// Where nothing can be read from the socket any more.
     pub fn take_echoes(&mut self, engine: &mut Engine) -> Result<(), Error> {
         loop {
             let now = Instant::now();
-            let Some(reply) = self.echo.recv_from()? else { return Ok(()) };
-            engine.handle_datagram(now, reply.source, Carrier::Icmp, reply.payload);
+            let received = match self.echo.recv_from() {
+                Ok(Some(reply)) => {
+                    engine.handle_datagram(now, reply.source, Carrier::Icmp, reply.payload);
+                    Ok(true)
+                }
+                Ok(None) => Ok(false),
+                Err(error) => Err(error.into()),
+            };
+            if self.survive_read(now, engine, received)? != Some(true) {
+                return Ok(());
+            }
             self.started = Some((now, Step::Release));
-            self.carry_out(now, engine)?;
+            self.carry_out(now, engine);
         }
     }
 
     /// Takes the answers that wait at the UDP carrier through the engine.
-    ///
-    /// # Errors
-    /// Where the kernel fails.
-    pub fn take_datagrams(&mut self, engine: &mut Engine) -> Result<(), Error> {
+    pub fn take_datagrams(&mut self, engine: &mut Engine) {
         let mut bytes = [0; MESSAGE_LEN + 1];
         // What is left waits for the next turn; an error that stays must not keep the loop here.
         for _ in 0..DATAGRAMS {
@@ -279,24 +290,20 @@ impl Kernel {
                     engine.handle_datagram(now, *from.ip(), Carrier::Udp(from.port()), message);
                 }
                 Ok(_) => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // What a router's firewall said about an earlier datagram: the next try will show.
                 Err(_) => continue,
             }
             self.started = Some((now, Step::Release));
-            self.carry_out(now, engine)?;
+            self.carry_out(now, engine);
         }
-        Ok(())
     }
 
     /// Does what has become due, or what another event left to do.
-    ///
-    /// # Errors
-    /// Where the kernel can no longer be reached.
-    pub fn turn(&mut self, now: Instant, engine: &mut Engine) -> Result<(), Error> {
+    pub fn turn(&mut self, now: Instant, engine: &mut Engine) {
         engine.handle_timeout(now);
         self.started = None;
-        self.carry_out(now, engine)
+        self.carry_out(now, engine);
     }
 
     /// Hands over what the kernel still translates, as after a restart.
@@ -328,10 +335,11 @@ impl Kernel {
         Ok(found)
     }
 
-    /// Carries out what the engine wants, until it wants nothing more; verdicts leave together, in their order.
+    /// Carries out what the engine wants, until it wants nothing more; verdicts leave together, in their order. A call
+    /// that fails is counted, and what it should have done is left to timeouts or to the next look.
     ///
     /// The steps (N17) end where the kernel gets the request or the verdict: what follows is the network's time.
-    fn carry_out(&mut self, now: Instant, engine: &mut Engine) -> Result<(), Error> {
+    fn carry_out(&mut self, now: Instant, engine: &mut Engine) {
         while let Some(output) = engine.poll_output() {
             match output {
                 Output::Send { carrier, from, to, bytes } => {
@@ -343,19 +351,12 @@ impl Kernel {
                     self.translated = Some(flow);
                     engine.handle_translated(now, &flow, result);
                 }
-                Output::Withdraw { flow, to } => {
-                    // What was released before needs the element on its way.
-                    self.give_verdicts()?;
-                    self.elements.delete(VAT_MAP, &[key(&flow, flow.destination)])?;
-                    if self.is_gateway {
-                        self.elements.delete(SOURCE_MAP, &[key(&flow, to)])?;
-                    }
-                }
+                Output::Withdraw { flow, to } => self.withdraw(now, engine, &flow, to),
                 Output::Release { packets } => {
                     self.measure(Step::Release, engine);
                     if let Some(flow) = self.translated.take().filter(|flow| flow.transport == Transport::Udp)
                     {
-                        self.drain(&flow)?;
+                        self.drain(engine, &flow);
                     }
                     self.verdicts.extend(packets.into_iter().map(|packet| (packet.0, Verdict::Accept)));
                 }
@@ -364,25 +365,63 @@ impl Kernel {
                 }
                 Output::Drop { packet } => self.verdicts.push((packet.0, Verdict::Drop)),
                 Output::Watch { flow } => {
-                    let entry = self.conntrack.get(&tuple(&flow))?;
-                    engine.handle_flow_state(now, &flow, entry.as_ref().map(kernel_flow));
+                    let entry = self.conntrack.get(&tuple(&flow));
+                    // Where the kernel does not tell, the engine asks again.
+                    if let Some(entry) = self.survive(now, engine, entry) {
+                        engine.handle_flow_state(now, &flow, entry.as_ref().map(kernel_flow));
+                    }
                 }
                 Output::Forget { flow } => {
-                    self.conntrack.delete(&tuple(&flow))?;
+                    let deleted = self.conntrack.delete(&tuple(&flow));
+                    self.survive(now, engine, deleted);
                 }
                 Output::Resolve { address } => self.errands.push(Errand::Resolve(address)),
                 Output::Pinged(report) => self.errands.push(Errand::Pinged(report)),
             }
         }
-        self.give_verdicts()
+        self.give_verdicts(now, engine);
     }
 
-    fn give_verdicts(&mut self) -> Result<(), Error> {
-        if !self.verdicts.is_empty() {
-            self.queue.verdicts(&self.verdicts)?;
-            self.verdicts.clear();
+    fn withdraw(&mut self, now: Instant, engine: &mut Engine, flow: &Flow, to: SocketAddrV4) {
+        // What was released before needs the element on its way.
+        self.give_verdicts(now, engine);
+        let deleted = self.elements.delete(VAT_MAP, &[key(flow, flow.destination)]);
+        self.survive(now, engine, deleted);
+        if self.is_gateway {
+            let deleted = self.elements.delete(SOURCE_MAP, &[key(flow, to)]);
+            self.survive(now, engine, deleted);
         }
-        Ok(())
+    }
+
+    /// Verdicts that the kernel did not take are given again with the next ones.
+    fn give_verdicts(&mut self, now: Instant, engine: &mut Engine) {
+        if !self.verdicts.is_empty() {
+            let given = self.queue.verdicts(&self.verdicts);
+            if self.survive(now, engine, given).is_some() {
+                self.verdicts.clear();
+            }
+        }
+    }
+
+    fn survive<T>(&mut self, now: Instant, engine: &mut Engine, result: Result<T, KernelError>) -> Option<T> {
+        let survived = self.failures.survive(now, result);
+        if survived.is_none() {
+            engine.count_failed_call();
+        }
+        survived
+    }
+
+    fn survive_read<T>(
+        &mut self,
+        now: Instant,
+        engine: &mut Engine,
+        result: Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let survived = self.failed_reads.survive_some(now, result)?;
+        if survived.is_none() {
+            engine.count_failed_call();
+        }
+        Ok(survived)
     }
 
     /// Notes the time of a step that ends now, if it is the one that began with this turn.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use natf_daemon::drive::Source;
+use natf_daemon::{drive::Source, failures::Failures};
 use natf_kernel::table_watch::TableWatch;
 use smol::{Async, Timer, channel, future::or};
 
@@ -60,6 +60,7 @@ pub struct Node {
     homes: Rc<Homes>,
     rules: Rules,
     table_watch: TableWatch,
+    failed_watches: Failures,
     table_look: Instant,
     /// When it was written last.
     table_written: Instant,
@@ -95,6 +96,7 @@ impl Node {
             homes,
             rules,
             table_watch,
+            failed_watches: Failures::default(),
             table_look,
             table_written,
             wake,
@@ -196,7 +198,7 @@ impl Node {
     /// Takes what is readable, in the order of [`Source::descriptors`], and what has become due.
     ///
     /// # Errors
-    /// Where the queue, a socket or the table can no longer be used.
+    /// Where nothing can be read from the queue or from a socket any more.
     pub fn turn(&mut self, readable: &[bool]) -> Result<Vec<Errand>, Error> {
         let Self { engine, relations, kernel, .. } = self;
         let is_readable = |index: usize| readable.get(index).copied().unwrap_or_default();
@@ -204,35 +206,44 @@ impl Node {
             kernel.take_echoes(engine)?;
         }
         if is_readable(2) {
-            kernel.take_datagrams(engine)?;
+            kernel.take_datagrams(engine);
         }
         let drains = kernel.drained_at().is_some_and(|at| at <= Instant::now());
         if is_readable(0) || drains {
             kernel.take_packets(engine, relations)?;
         }
         if drains {
-            kernel.finish_draining()?;
+            kernel.finish_draining(engine);
             kernel.take_packets(engine, relations)?;
         }
         let now = Instant::now();
-        kernel.turn(now, engine)?;
-        if is_readable(3) && self.table_watch.drain(TABLE)? {
-            self.table_look = self.table_look.min(self.table_written + TABLE_PAUSE);
+        kernel.turn(now, engine);
+        if is_readable(3) {
+            let removed = self.failed_watches.survive_some(now, self.table_watch.drain(TABLE))?;
+            // What was not told may be that.
+            if removed.unwrap_or(true) {
+                self.table_look = self.table_look.min(self.table_written + TABLE_PAUSE);
+            }
         }
-        self.look_for_table(now)?;
+        self.look_for_table(now);
         Ok(self.kernel.take_errands())
     }
 
     /// Writes the table again where it is gone. Until then, untranslated packets to virtual addresses leave this host.
-    fn look_for_table(&mut self, now: Instant) -> Result<(), Error> {
-        if now >= self.table_look {
-            self.table_look = now + TABLE_LOOK;
-            if self.kernel.restore_table(&self.rules)? {
+    fn look_for_table(&mut self, now: Instant) {
+        if now < self.table_look {
+            return;
+        }
+        self.table_look = now + TABLE_LOOK;
+        match self.kernel.restore_table(&self.rules) {
+            Ok(false) => {}
+            Ok(true) => {
                 self.table_written = now;
                 log::warn!("another program removed the table ip {TABLE}; it is written again");
             }
+            // The next look is a new try.
+            Err(error) => log::error!("{error}"),
         }
-        Ok(())
     }
 
     /// Has something when names came or went.
@@ -315,7 +326,7 @@ impl Source for Node {
 /// Serves the node inside of a foreign loop until something fails for good; `errand` does what takes longer.
 ///
 /// # Errors
-/// Where the queue, a socket or the table can no longer be used.
+/// Where nothing can be read from the queue or from a socket any more.
 pub async fn run(node: &Rc<RefCell<Node>>, mut errand: impl FnMut(Errand)) -> Result<(), Error> {
     let (watched, woken) = {
         let node = node.borrow();

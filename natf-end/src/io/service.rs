@@ -17,8 +17,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use natf_daemon::{drive::drive, random::SystemRandom};
-use natf_kernel::address::{AddressWatch, Addresses};
+use natf_daemon::{drive::drive, failures::Failures, random::SystemRandom};
+use natf_kernel::{
+    KernelError,
+    address::{AddressWatch, Addresses},
+};
 use natf_proto::Transport;
 use smol::{Async, LocalExecutor, Timer, channel, future::or};
 
@@ -51,6 +54,8 @@ const SAVE_PAUSE: Duration = Duration::from_millis(500);
 const SAVE_RETRY: Duration = Duration::from_secs(10);
 /// Changes of the network come in bursts.
 const NETWORK_PAUSE: Duration = Duration::from_millis(200);
+/// Where the kernel does not tell its addresses, it is asked again so much later.
+const NETWORK_RETRY: Duration = Duration::from_secs(1);
 /// How long a ping may take in all.
 const PING_LIMIT: Duration = Duration::from_secs(10);
 
@@ -127,7 +132,7 @@ impl Service {
     /// Works inside of a foreign loop until something fails for good.
     ///
     /// # Errors
-    /// Where the kernel's objects can no longer be used.
+    /// Where nothing can be read from the kernel any more.
     pub async fn run(self: &Rc<Self>) -> Result<(), Error> {
         let node = node::run(&self.node, |errand| self.errand(errand));
         self.executor.run(or(node, self.tasks())).await
@@ -136,7 +141,7 @@ impl Service {
     /// Is the loop of this thread until `main` ends or something fails for good.
     ///
     /// # Errors
-    /// Where the kernel's objects can no longer be used.
+    /// Where nothing can be read from the kernel any more.
     pub fn drive<T>(self: &Rc<Self>, main: impl Future<Output = T>) -> Result<T, Error> {
         let service = self.clone();
         let tasks = self.executor.spawn(async move { service.tasks().await });
@@ -339,18 +344,32 @@ impl Service {
         let mut watch = AddressWatch::open()?;
         let descriptor = watch.as_fd().try_clone_to_owned().map_err(watching())?;
         let readable = Async::new_nonblocking(descriptor).map_err(watching())?;
+        let mut failures = Failures::default();
         loop {
             readable.readable().await.map_err(watching())?;
             Timer::after(NETWORK_PAUSE).await;
-            let changed = watch.drain()?;
-            if changed.routes || changed.addresses {
-                let addresses: Vec<Ipv4Addr> =
-                    Addresses::open()?.local()?.into_iter().map(|local| local.address).collect();
-                log::debug!("the network changed, addresses are now {addresses:?}");
-                self.node.borrow_mut().set_addresses(&addresses);
+            let changed = failures.survive_some(Instant::now(), watch.drain())?;
+            if changed.is_none_or(|changed| changed.routes || changed.addresses) {
+                self.see_addresses(&mut failures).await;
             }
         }
     }
+
+    /// Tells the node its addresses, as soon as the kernel tells them here: no other change may come for long.
+    async fn see_addresses(&self, failures: &mut Failures) {
+        loop {
+            if let Some(addresses) = failures.survive(Instant::now(), own_addresses()) {
+                log::debug!("the network changed, addresses are now {addresses:?}");
+                return self.node.borrow_mut().set_addresses(&addresses);
+            }
+            Timer::after(NETWORK_RETRY).await;
+        }
+    }
+}
+
+/// This host's addresses.
+fn own_addresses() -> Result<Vec<Ipv4Addr>, KernelError> {
+    Ok(Addresses::open()?.local()?.into_iter().map(|local| local.address).collect())
 }
 
 fn rules(configured: &Configured, is_gateway: bool) -> Rules {

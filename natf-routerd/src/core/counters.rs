@@ -48,6 +48,8 @@ pub enum Counter {
     PortTaken,
     /// Inserts that the kernel refused for lack of room or otherwise.
     KernelRefused,
+    /// Calls to the kernel that failed: tried again, or left to timeouts.
+    KernelFailed,
     /// Answers that the kernel did not send.
     Unsent,
     /// Packets that reached the queue and are no NAT-f message.
@@ -111,6 +113,7 @@ const NAMES: [&str; COUNTERS] = [
     "rate_limited",
     "port_taken",
     "kernel_refused",
+    "kernel_failed",
     "unsent",
     "not_ours",
     "notifications",

@@ -118,6 +118,12 @@ impl Router {
         }
     }
 
+    /// The kernel cannot tell whether it knows a flow: its packets must neither reach the router's own services nor
+    /// begin a flow that there is already. They are dropped, and the next one tries again.
+    pub fn handle_look_failed(&mut self, flow: FirstFlow) {
+        self.drop_held(flow);
+    }
+
     /// Completes the row with the flow's ports (T7).
     fn lead(&mut self, now: Now, guided: Guided) -> Result<(), Reason> {
         let Guided { flow, chosen, shown, .. } = guided;
@@ -212,7 +218,11 @@ impl Router {
     /// client's next one tries again.
     pub(super) fn give_up(&mut self, guided: &Guided) {
         self.guide.table.give_back(&guided.chosen);
-        for packet in self.guide.held.remove(&guided.flow).into_iter().flat_map(|held| held.packets) {
+        self.drop_held(guided.flow);
+    }
+
+    fn drop_held(&mut self, flow: FirstFlow) {
+        for packet in self.guide.held.remove(&flow).into_iter().flat_map(|held| held.packets) {
             self.counters.count(Counter::GuideDropped);
             self.outputs.push_back(Output::Drop(packet));
         }

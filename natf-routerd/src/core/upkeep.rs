@@ -247,6 +247,12 @@ impl Router {
         &self.mappings
     }
 
+    /// Whether an entry is that of a mapping.
+    pub fn has_mapping(&self, found: &Entry) -> bool {
+        let id = self.mappings.by_outside(found.transport, found.source, found.mapped);
+        id.and_then(|id| self.mappings.find(id)).is_some_and(|mapping| entry(mapping) == *found)
+    }
+
     /// The name of a mapping's host.
     pub fn host_name(&self, mapping: &Mapping) -> Option<&HostName> {
         self.names.name(mapping.host)

@@ -18,6 +18,7 @@ use std::{
 use async_signal::{Signal, Signals};
 use natf_daemon::{
     drive::{Source, drive},
+    failures::Failures,
     random::SystemRandom,
 };
 use natf_kernel::{
@@ -112,6 +113,7 @@ pub struct Daemon {
     pub(super) names: (channel::Sender<()>, channel::Receiver<()>),
     world: Addresses,
     table_watch: TableWatch,
+    failed_watches: Failures,
     looked: Instant,
     ruleset: Ruleset,
     floors: state::Floors,
@@ -136,6 +138,7 @@ pub fn now() -> Now {
 /// # Errors
 /// Where the daemon cannot start, or the kernel can no longer be reached.
 pub fn run(paths: Paths, measure: bool) -> Result<(), Error> {
+    natf_daemon::logger::begin_daemon();
     let _stamps = if measure { Some(ReceiveStamps::enable()?) } else { None };
     // Before anything of a daemon that runs already is replaced.
     let listener = natf_daemon::control::listen(&paths.socket(), "natf-routerd")?;
@@ -279,6 +282,7 @@ impl Daemon {
             names: channel::bounded(1),
             world,
             table_watch: TableWatch::open()?,
+            failed_watches: Failures::default(),
             looked: started,
             ruleset,
             floors,
@@ -374,17 +378,17 @@ impl Daemon {
         Ok(())
     }
 
-    /// Carries out what the core wants; a kernel that fails now may answer again later.
+    /// Carries out what the core wants.
     pub fn carry_out(&mut self) {
         let Self { kernel, router, .. } = self;
-        if let Err(error) = kernel.carry_out(now(), router) {
-            log::error!("{error}");
-        }
+        kernel.carry_out(now(), router);
     }
 
     /// Tables changed. Whoever flushes rulesets in a loop does not make us write in one.
     fn see_tables(&mut self) -> Result<(), Error> {
-        let removed = self.table_watch.drain(ruleset::TABLE)?;
+        let drained = self.table_watch.drain(ruleset::TABLE);
+        // What was not told may be that.
+        let removed = self.failed_watches.survive_some(Instant::now(), drained)?.unwrap_or(true);
         if removed && self.looked.elapsed() >= REWRITE_PAUSE {
             self.look_around();
         }

@@ -1,72 +1,59 @@
 //! Carries the core's outputs to the kernel, many in one system call, and its answers back.
+//!
+//! ```text
+//!   queue ─▶ core ─▶ outputs ─┬─▶ Entries   conntrack: mappings
+//!     ▲                       ├─▶ Sets      nftables: what is queued, what is refused
+//!     └── verdicts ◀──────────┴─▶ sender    answers
+//! ```
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
-    time::{Duration, SystemTime},
+    net::SocketAddrV4,
+    time::{Duration, Instant},
 };
 
+use natf_daemon::failures::Failures;
 use natf_kernel::{
     KernelError,
-    conntrack::{Conntrack, Flow, Insert, InsertError, Label, TcpState},
-    elements::{Added, Concat, Element, Elements, SetName},
+    conntrack::Entry as Found,
     packet::{Ipv4View, PacketBatch, Transport as Packet},
     queue::{Queue, Verdict},
     raw::RawSender,
 };
 use natf_proto::{KeyId, Transport};
 
-use super::ruleset;
+use super::{
+    entries::{Entries, Pending},
+    sets::Sets,
+    times::Times,
+};
 use crate::core::{
     counters::Counter,
-    guide_passing::PASSING_SECONDS,
-    mapping::MappingId,
-    output::{Arrival, Await, Carrier, Entry, FirstFlow, FirstPacket, Handled, Now, Output, Shown},
-    router::{Inserted, Router},
+    output::{Arrival, Carrier, Entry, FirstFlow, FirstPacket, Handled, Now, Output},
+    router::Router,
 };
 
 /// A message is 212 bytes with its headers; of first packets only the headers are needed.
 const COPY_RANGE: u16 = 320;
 /// Packets that may wait for a verdict; beyond that ENs repeat their requests.
 const QUEUE_LENGTH: u32 = 8192;
-/// What the kernel answers where a conntrack helper is not there (EOPNOTSUPP, also ENOTSUPP inside the kernel).
-const NO_HELPER: [i32; 2] = [95, 524];
-const FTP: u16 = 21;
-const AWAITING: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::AWAITING };
-const GUIDE: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::GUIDE };
-const ENDED: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::ENDED };
-const PASSING_SET: SetName<'static> = SetName { table: ruleset::TABLE, set: ruleset::PASSING };
-const PASSING: Duration = Duration::from_secs(PASSING_SECONDS as u64);
-/// First half of our conntrack label: tells our entries from all others after a restart.
-const LABEL_MARK: [u8; 2] = *b"Nf";
+/// What the kernel could not tell of an entry is asked again so much later.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// An insert that stands in line.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    id: MappingId,
-    entry: Entry,
-    timeout: Duration,
-    shown: Shown,
-}
-
-/// The kernel objects of a router: queue, conntrack table, raw socket, set of awaited packets.
+/// The kernel objects of a router: queue, conntrack table, raw socket, sets.
 pub struct Kernel {
     queue: Queue,
-    conntrack: Conntrack,
+    entries: Entries,
+    sets: Sets,
     sender: RawSender,
-    elements: Elements,
     packets: PacketBatch,
     verdicts: Vec<(u32, Verdict)>,
-    inserts: Vec<Pending>,
-    catches: Vec<(Ipv4Addr, Duration)>,
-    passes: Vec<FirstFlow>,
-    results: Vec<Result<(), InsertError>>,
-    helpers: bool,
-    /// Whether the last batch of entries found conntrack's table full: said once, not for each flow.
-    full: bool,
     inside: Vec<u32>,
     reservations: Vec<(KeyId, u64)>,
     stamps: Vec<Duration>,
     times: Times,
+    failures: Failures,
+    failed_reads: Failures,
+    cleaned: Option<Instant>,
 }
 
 impl Kernel {
@@ -77,21 +64,18 @@ impl Kernel {
     pub fn open(queue: u16) -> Result<Self, KernelError> {
         Ok(Self {
             queue: Queue::open(queue, COPY_RANGE, QUEUE_LENGTH)?,
-            conntrack: Conntrack::open()?,
+            entries: Entries::open()?,
+            sets: Sets::open()?,
             sender: RawSender::open()?,
-            elements: Elements::open()?,
             packets: PacketBatch::new(),
             verdicts: Vec::new(),
-            inserts: Vec::new(),
-            catches: Vec::new(),
-            passes: Vec::new(),
-            results: Vec::new(),
-            helpers: true,
-            full: false,
             inside: Vec::new(),
             reservations: Vec::new(),
             stamps: Vec::new(),
             times: Times::default(),
+            failures: Failures::default(),
+            failed_reads: Failures::default(),
+            cleaned: None,
         })
     }
 
@@ -123,7 +107,7 @@ impl Kernel {
     /// Takes the packets that wait, at most one batch, through the core; returns how many there were.
     ///
     /// # Errors
-    /// Where the queue itself fails.
+    /// Where nothing can be read from the queue any more.
     pub fn take_packets(&mut self, now: Now, router: &mut Router) -> Result<usize, KernelError> {
         let Self { queue, verdicts, inside, stamps, .. } = self;
         let taken = queue.recv_batch(|packet| {
@@ -132,113 +116,93 @@ impl Kernel {
             if let Some(verdict) = take_packet(now, router, packet.id, from_inside, packet.payload) {
                 verdicts.push((packet.id, verdict));
             }
-        })?;
-        self.carry_out(now, router)?;
-        Ok(taken)
+        });
+        let taken = self.failed_reads.survive_some(now.instant, taken)?;
+        if taken.is_none() {
+            router.count(Counter::KernelFailed);
+        }
+        self.carry_out(now, router);
+        Ok(taken.unwrap_or(0))
     }
 
-    /// Carries out what the core wants, until it wants nothing more.
-    ///
-    /// # Errors
-    /// Where the kernel can no longer be reached; refusals of single entries go to the core.
-    pub fn carry_out(&mut self, now: Now, router: &mut Router) -> Result<(), KernelError> {
+    /// Lets flows pass the queue from now on, see [`Sets::let_pass`].
+    pub fn let_pass(&mut self) {
+        self.sets.let_pass();
+    }
+
+    /// Carries out what the core wants, until it wants nothing more. What the kernel refuses is told to the core; a
+    /// call that fails otherwise is counted, and what it should have done is tried again later or left to timeouts.
+    pub fn carry_out(&mut self, now: Now, router: &mut Router) {
+        self.clean(now, router);
         loop {
             while let Some(output) = router.poll_output() {
-                self.carry_out_one(now, router, output)?;
+                self.carry_out_one(now, router, output);
             }
-            if self.inserts.is_empty() && self.catches.is_empty() {
+            if !self.entries.has_inserts() && !self.sets.has_catches() {
                 break;
             }
-            self.insert(now, router)?;
-            self.catch(now, router);
+            self.make(now, router);
         }
         self.send(router);
         self.times.note(&mut self.stamps);
-        self.queue.verdicts(&self.verdicts)?;
-        self.verdicts.clear();
-        Ok(())
+        let given = self.queue.verdicts(&self.verdicts);
+        if self.survive(now, router, given).is_some() {
+            self.verdicts.clear();
+        }
     }
 
-    fn carry_out_one(&mut self, now: Now, router: &mut Router, output: Output) -> Result<(), KernelError> {
+    fn carry_out_one(&mut self, now: Now, router: &mut Router, output: Output) {
         match output {
             Output::Insert { id, entry, timeout, shown } => {
-                self.inserts.push(Pending { id, entry, timeout, shown });
-                return Ok(());
+                self.entries.push_insert(Pending { id, entry, timeout, shown });
             }
-            Output::Send { arrival, message } => {
-                push_answer(&mut self.packets, &arrival, &message);
-                return Ok(());
+            Output::Send { arrival, message } => push_answer(&mut self.packets, &arrival, &message),
+            Output::SendNotice { arrival, message } => push_answer(&mut self.packets, &arrival, &message),
+            Output::Drop(packet) => self.verdicts.push((packet, Verdict::Drop)),
+            Output::Release(packet) => self.verdicts.push((packet, Verdict::Accept)),
+            Output::Catch { source, timeout } => self.sets.push_catch(source, timeout),
+            Output::Pass(flow) => self.sets.push_pass(flow),
+            Output::Reserve { peer, ceiling } => self.reservations.push((peer, ceiling)),
+            output => {
+                // The others see the tables as they are after the changes that were asked for before them.
+                self.make(now, router);
+                self.carry_out_at_once(now, router, output);
             }
-            Output::SendNotice { arrival, message } => {
-                push_answer(&mut self.packets, &arrival, &message);
-                return Ok(());
-            }
-            Output::Drop(packet) => {
-                self.verdicts.push((packet, Verdict::Drop));
-                return Ok(());
-            }
-            Output::Catch { source, timeout } => {
-                self.catches.push((source, timeout));
-                return Ok(());
-            }
-            Output::Pass(flow) => {
-                self.passes.push(flow);
-                return Ok(());
-            }
-            Output::Release(packet) => {
-                self.verdicts.push((packet, Verdict::Accept));
-                return Ok(());
-            }
-            Output::Reserve { peer, ceiling } => {
-                self.reservations.push((peer, ceiling));
-                return Ok(());
-            }
-            Output::Delete(_)
-            | Output::Renew { .. }
-            | Output::Await { .. }
-            | Output::Unawait(_)
-            | Output::Uncatch(_)
-            | Output::Unpass(_)
-            | Output::Look(_)
-            | Output::Check { .. } => {}
         }
-        // The others see the tables as they are after the changes that were asked for before them.
-        self.insert(now, router)?;
-        self.catch(now, router);
+    }
+
+    fn carry_out_at_once(&mut self, now: Now, router: &mut Router, output: Output) {
         match output {
-            Output::Delete(entry) => self.delete(&entry)?,
+            Output::Delete(entry) => {
+                let deleted = self.entries.delete(&entry, &mut self.sets);
+                self.survive(now, router, deleted);
+            }
             Output::Renew { id, entry, timeout } => {
-                let result = self.renew(&entry, timeout)?;
-                router.handle_inserted(now, id, &entry, result);
+                let renewed = self.entries.renew(&entry, timeout);
+                // Without an answer the EN asks again.
+                if let Some(result) = self.survive(now, router, renewed) {
+                    router.handle_inserted(now, id, &entry, result);
+                }
             }
             Output::Check { id, entry } => {
-                let lives = |found: &natf_kernel::conntrack::Entry| {
-                    found.label == Some(label(entry.peer)) && !found.tcp_state.is_some_and(TcpState::is_over)
-                };
-                let found = self.conntrack.get(&flow(&entry))?.filter(lives);
-                router.handle_checked(now, id, found.map(|found| found.timeout));
-            }
-            Output::Await { id, element, timeout } => {
-                let done = self.expect_first_packet(&element, timeout);
-                router.handle_awaiting(now, id, &element, done);
-            }
-            Output::Unawait(element) => {
-                // It may have timed out meanwhile.
-                let _gone = self.elements.delete(AWAITING, &[key(&element)]);
-            }
-            Output::Uncatch(source) => {
-                // It may have timed out meanwhile.
-                let _gone = self.elements.delete(GUIDE, &[Concat::new().address(source)]);
-            }
-            Output::Unpass(flow) => {
-                self.passes.retain(|passing| *passing != flow);
-                // It may have timed out meanwhile, or waited in line only.
-                let _gone = self.elements.delete(PASSING_SET, &[passing_key(&flow)]);
+                let remaining = self.entries.remaining(&entry);
+                let remaining = self.survive(now, router, remaining).unwrap_or(Some(ASK_AGAIN));
+                router.handle_checked(now, id, remaining);
             }
             Output::Look(flow) => {
-                let known = self.knows(&flow)?;
-                router.handle_looked(now, flow, known);
+                let known = self.entries.knows(&flow);
+                match self.survive(now, router, known) {
+                    Some(known) => router.handle_looked(now, flow, known),
+                    None => router.handle_look_failed(flow),
+                }
             }
+            Output::Await { id, element, timeout } => {
+                let done = self.sets.expect_first_packet(&element, timeout);
+                router.handle_awaiting(now, id, &element, done);
+            }
+            Output::Unawait(element) => self.sets.unawait(&element),
+            Output::Uncatch(source) => self.sets.uncatch(source),
+            Output::Unpass(flow) => self.sets.unpass(&flow),
             Output::Insert { .. }
             | Output::Send { .. }
             | Output::SendNotice { .. }
@@ -248,156 +212,31 @@ impl Kernel {
             | Output::Pass(_)
             | Output::Reserve { .. } => {}
         }
-        Ok(())
     }
 
-    /// Whether conntrack knows a flow, in either direction. A SYN on a connection that is over would have the kernel
-    /// delete its entry and see a new flow, so that is done here.
-    fn knows(&mut self, first: &FirstFlow) -> Result<bool, KernelError> {
-        let flow = first_flow(first);
-        let Some(found) = self.conntrack.get_reply_taken(&flow)? else { return Ok(false) };
-        let over = found.original == flow && found.tcp_state.is_some_and(TcpState::is_over);
-        if over {
-            self.conntrack.delete(&flow)?;
-        }
-        Ok(!over)
+    /// Makes what stands in line.
+    fn make(&mut self, now: Now, router: &mut Router) {
+        let inserted = self.entries.insert(now, router);
+        self.survive(now, router, inserted);
+        self.sets.catch(now, router);
     }
 
-    /// One batch for all sources that stand in line.
-    fn catch(&mut self, now: Now, router: &mut Router) {
-        if self.catches.is_empty() {
-            return;
-        }
-        let catches = std::mem::take(&mut self.catches);
-        let element = |(source, timeout): &(Ipv4Addr, Duration)| Element {
-            key: Concat::new().address(*source),
-            data: None,
-            timeout: Some(*timeout),
-        };
-        let elements: Vec<_> = catches.iter().map(element).collect();
-        let done = self.add(GUIDE, &elements);
-        for (source, _) in catches {
-            router.handle_caught(now, source, done);
+    /// Deletes what could not be deleted before.
+    fn clean(&mut self, now: Now, router: &mut Router) {
+        let waits = |cleaned| now.instant.saturating_duration_since(cleaned) < ASK_AGAIN;
+        if !self.cleaned.is_some_and(waits) {
+            self.cleaned = Some(now.instant);
+            let cleaned = self.entries.clean(router, &mut self.sets);
+            self.survive(now, router, cleaned);
         }
     }
 
-    /// Lets flows pass the queue from now on. To be called when no packet waits: what is behind one in the queue would
-    /// be overtaken.
-    pub fn let_pass(&mut self) {
-        if self.passes.is_empty() {
-            return;
+    fn survive<T>(&mut self, now: Now, router: &mut Router, result: Result<T, KernelError>) -> Option<T> {
+        let survived = self.failures.survive(now.instant, result);
+        if survived.is_none() {
+            router.count(Counter::KernelFailed);
         }
-        let element =
-            |flow: FirstFlow| Element { key: passing_key(&flow), data: None, timeout: Some(PASSING) };
-        let elements: Vec<_> = self.passes.drain(..).map(element).collect();
-        self.add(PASSING_SET, &elements);
-    }
-
-    fn add(&mut self, set: SetName<'_>, elements: &[Element]) -> bool {
-        match self.elements.add(set, elements) {
-            Ok(Added::Done) => true,
-            Ok(Added::Full) => {
-                log::warn!("the set {set} is full");
-                false
-            }
-            Err(error) => {
-                log::warn!("{error}");
-                false
-            }
-        }
-    }
-
-    fn expect_first_packet(&mut self, element: &Await, timeout: Duration) -> bool {
-        self.add(AWAITING, &[Element { key: key(element), data: None, timeout: Some(timeout) }])
-    }
-
-    /// One datagram for all inserts that stand in line.
-    fn insert(&mut self, now: Now, router: &mut Router) -> Result<(), KernelError> {
-        if self.inserts.is_empty() {
-            return Ok(());
-        }
-        let batch: Vec<_> =
-            self.inserts.iter().map(|pending| conntrack_insert(pending, self.helpers)).collect();
-        self.results.clear();
-        let sent = self.conntrack.insert_batch(&batch, &mut self.results);
-        let full = self.results.contains(&Err(InsertError::Full));
-        if full && !self.full {
-            log::warn!("the connection tracking table is full (nf_conntrack_max): new flows are refused");
-        }
-        self.full = full;
-        let inserts = std::mem::take(&mut self.inserts);
-        let answers = self.results.drain(..).map(Some).chain(std::iter::repeat(None));
-        let mut without_helper = Vec::new();
-        for (pending, answer) in inserts.iter().zip(answers) {
-            match answer {
-                Some(Err(InsertError::Kernel(errno)))
-                    if NO_HELPER.contains(&errno) && wants_helper(&pending.entry) && self.helpers =>
-                {
-                    without_helper.push(*pending);
-                }
-                answer => {
-                    router.handle_inserted(now, pending.id, &pending.entry, inserted(&pending.entry, answer))
-                }
-            }
-        }
-        if !without_helper.is_empty() {
-            log::warn!(
-                "the kernel has no FTP helper: FTP's data connections will not pass (install kmod-nf-nathelper)"
-            );
-            self.helpers = false;
-            self.inserts = without_helper;
-        }
-        sent
-    }
-
-    /// Deletes an entry, and with FTP's control connection its data connections, which the kernel would let run on.
-    ///
-    /// Where the mapping keeps the port, the host's next packet would pass the NAT with the very same translation and
-    /// the flow would go on: it is refused from before the deletion on.
-    fn delete(&mut self, entry: &Entry) -> Result<(), KernelError> {
-        let control = flow(entry);
-        let keeps_port = entry.mapped.port() == entry.inside.port();
-        let mut flows = vec![control];
-        let mut refused = Vec::new();
-        if wants_helper(entry) || keeps_port {
-            let found = self.conntrack.get(&control)?;
-            refused.extend(found.as_ref().map(|found| found.reply));
-            // Only a control connection that stood has data connections; the whole table is searched for them.
-            if wants_helper(entry) && found.as_ref().is_some_and(has_stood) {
-                self.conntrack.dump(|found| {
-                    if found.master == Some(control) {
-                        flows.push(found.original);
-                        let by_host = found.original.source.ip() == entry.inside.ip();
-                        refused.push(if by_host { found.original } else { found.reply });
-                    }
-                })?;
-            }
-        }
-        if keeps_port {
-            let element = |flow: &Flow| Element { key: ended_key(flow), data: None, timeout: None };
-            let elements: Vec<_> = refused.iter().map(element).collect();
-            self.add(ENDED, &elements);
-        }
-        self.conntrack.delete_batch(&flows).map(drop)
-    }
-
-    /// An entry that is still unused waits for as long again; one that is gone is made anew.
-    fn renew(&mut self, entry: &Entry, timeout: Duration) -> Result<Inserted, KernelError> {
-        let flow = flow(entry);
-        match self.conntrack.get(&flow)? {
-            Some(found) if found.label != Some(label(entry.peer)) => Ok(Inserted::Taken),
-            Some(found) => {
-                if found.timeout < timeout {
-                    self.conntrack.set_timeout(&flow, timeout)?;
-                }
-                Ok(Inserted::Done)
-            }
-            None => {
-                let pending = Pending { id: MappingId(0), entry: *entry, timeout, shown: Shown::Source };
-                let answer = self.conntrack.insert(&conntrack_insert(&pending, self.helpers))?;
-                Ok(inserted(entry, Some(answer)))
-            }
-        }
+        survived
     }
 
     fn send(&mut self, router: &mut Router) {
@@ -417,64 +256,13 @@ impl Kernel {
     ///
     /// # Errors
     /// Where the kernel's table cannot be read.
-    pub fn restore(&mut self, mut each: impl FnMut(Entry)) -> Result<(), KernelError> {
-        self.conntrack.dump(|found| {
-            let peer = found.label.and_then(|label| peer_of(&label));
-            let transport = Transport::parse(found.original.proto).ok();
-            if let (Some(peer), Some(transport)) = (peer, transport) {
-                let (source, mapped) = (found.original.source, found.original.destination);
-                each(Entry { transport, source, mapped, inside: found.reply.source, peer });
-            }
-        })
+    pub fn restore(&mut self, each: impl FnMut(Entry)) -> Result<(), KernelError> {
+        self.entries.restore(each)
     }
 
     /// Packets and bytes of an entry, both ways, and the seconds it still lives; `None` where it is gone.
-    pub fn look(&mut self, entry: &Entry) -> Option<natf_kernel::conntrack::Entry> {
-        self.conntrack.get(&flow(entry)).ok().flatten()
-    }
-
-    /// Deletes all our entries, for a clean removal.
-    ///
-    /// # Errors
-    /// Where the kernel's table cannot be read or written.
-    pub fn delete_all(&mut self) -> Result<usize, KernelError> {
-        let mut flows = Vec::new();
-        self.restore(|entry| flows.push(flow(&entry)))?;
-        self.conntrack.delete_batch(&flows)
-    }
-}
-
-/// How long the last requests took, in nanoseconds: a ring of [`Times::KEPT`].
-#[derive(Debug, Default)]
-pub struct Times {
-    last: Vec<u32>,
-    next: usize,
-}
-
-impl Times {
-    /// So many are kept.
-    const KEPT: usize = 1024;
-
-    fn note(&mut self, stamps: &mut Vec<Duration>) {
-        if stamps.is_empty() {
-            return;
-        }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        for stamp in stamps.drain(..) {
-            let took = u32::try_from(now.saturating_sub(stamp).as_nanos()).unwrap_or(u32::MAX);
-            match self.last.get_mut(self.next) {
-                Some(place) => *place = took,
-                None => self.last.push(took),
-            }
-            self.next = (self.next + 1) % Self::KEPT;
-        }
-    }
-
-    /// The median, if anything was measured.
-    pub fn median(&self) -> Option<Duration> {
-        let mut sorted = self.last.clone();
-        sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).map(|nanos| Duration::from_nanos(u64::from(*nanos)))
+    pub fn look(&mut self, entry: &Entry) -> Option<Found> {
+        self.entries.look(entry)
     }
 }
 
@@ -517,97 +305,4 @@ fn push_answer(packets: &mut PacketBatch, arrival: &Arrival, message: &[u8]) {
         }
     };
     debug_assert!(fits, "a message always fits into a packet");
-}
-
-fn flow(entry: &Entry) -> Flow {
-    Flow { proto: entry.transport as u8, source: entry.source, destination: entry.mapped }
-}
-
-fn first_flow(first: &FirstFlow) -> Flow {
-    Flow { proto: first.transport as u8, source: first.source, destination: first.destination }
-}
-
-fn conntrack_insert(pending: &Pending, helpers: bool) -> Insert<'static> {
-    let Pending { entry, timeout, shown, .. } = pending;
-    Insert {
-        original: flow(entry),
-        dnat: Some(entry.inside),
-        // Left open, the kernel gives a clashing source another port instead of refusing the entry.
-        snat: match shown {
-            Shown::Source => Some(entry.source),
-            Shown::SourceOrOtherPort => None,
-            Shown::Router(socket) => Some(*socket),
-        },
-        timeout: *timeout,
-        label: Some(label(entry.peer)),
-        helper: (helpers && wants_helper(entry)).then_some("ftp"),
-    }
-}
-
-/// FTP's data connections are found by the kernel's helper (N16); it has to be there from the first packet on.
-fn wants_helper(entry: &Entry) -> bool {
-    entry.transport == Transport::Tcp && entry.inside.port() == FTP
-}
-
-fn inserted(entry: &Entry, answer: Option<Result<(), InsertError>>) -> Inserted {
-    match answer {
-        Some(Ok(())) => Inserted::Done,
-        Some(Err(InsertError::Exists)) => Inserted::Taken,
-        Some(Err(InsertError::Full)) => Inserted::Refused,
-        Some(Err(error)) => {
-            log::warn!("mapping {} -> {} ({}): {error}", entry.mapped, entry.inside, entry.transport);
-            Inserted::Refused
-        }
-        None => Inserted::Refused,
-    }
-}
-
-/// Our label: twelve bytes that belong to others, our mark, the id of the peer's key.
-fn label(peer: KeyId) -> Label {
-    let mut label = [0; 16];
-    let [.., mark_0, mark_1, id_0, id_1] = &mut label;
-    [*mark_0, *mark_1] = LABEL_MARK;
-    [*id_0, *id_1] = peer.0.to_be_bytes();
-    label
-}
-
-fn peer_of(label: &Label) -> Option<KeyId> {
-    let [.., mark_0, mark_1, id_0, id_1] = *label;
-    ([mark_0, mark_1] == LABEL_MARK).then(|| KeyId(u16::from_be_bytes([id_0, id_1])))
-}
-
-/// The set's key: who is awaited, by which protocol, and where.
-fn key(element: &Await) -> Concat {
-    Concat::new().address(element.source).protocol(element.transport as u8).socket(element.mapped)
-}
-
-fn has_stood(found: &natf_kernel::conntrack::Entry) -> bool {
-    !matches!(found.tcp_state, None | Some(TcpState::None | TcpState::SynSent | TcpState::SynReceived))
-}
-
-/// The key of a flow whose next packets are refused.
-fn ended_key(flow: &Flow) -> Concat {
-    let Flow { proto, source, destination } = *flow;
-    Concat::new()
-        .address(*source.ip())
-        .protocol(proto)
-        .port(source.port())
-        .address(*destination.ip())
-        .port(destination.port())
-}
-
-/// The key of a flow that passes: only UDP flows do.
-fn passing_key(flow: &FirstFlow) -> Concat {
-    Concat::new().socket(flow.source).socket(flow.destination)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_label_carries_the_peer() {
-        assert_eq!(peer_of(&label(KeyId(0xabcd))), Some(KeyId(0xabcd)));
-        assert_eq!(peer_of(&[0; 16]), None);
-    }
 }

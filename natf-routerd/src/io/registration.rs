@@ -1,6 +1,7 @@
 //! A second queue, for what hosts of the LAN tell their DDNS servers and hear from them (T1). Packets are only seen:
 //! each goes on as it came, and without this program the kernel does not even stop them.
 
+use natf_daemon::failures::Failures;
 use natf_kernel::{
     KernelError,
     packet::{Ipv4View, TCP_FIN, TCP_RST, TCP_SYN, Transport},
@@ -26,6 +27,7 @@ const QUEUE_LENGTH: u32 = 1024;
 pub struct Watcher {
     queue: Queue,
     verdicts: Vec<(u32, Verdict)>,
+    failures: Failures,
 }
 
 impl Watcher {
@@ -34,7 +36,8 @@ impl Watcher {
     /// # Errors
     /// Where another program has it.
     pub fn open(number: u16) -> Result<Self, KernelError> {
-        Ok(Self { queue: Queue::open(number, COPY_RANGE, QUEUE_LENGTH)?, verdicts: Vec::new() })
+        let queue = Queue::open(number, COPY_RANGE, QUEUE_LENGTH)?;
+        Ok(Self { queue, verdicts: Vec::new(), failures: Failures::default() })
     }
 
     /// The queue, to wait for packets.
@@ -45,14 +48,14 @@ impl Watcher {
     /// Shows the packets that wait, at most one batch, to the core and lets them go on; returns how many there were.
     ///
     /// # Errors
-    /// Where the queue itself fails.
+    /// Where nothing can be read from the queue any more.
     pub fn take_packets(
         &mut self,
         now: Now,
         inside: &[u32],
         router: &mut Router,
     ) -> Result<usize, KernelError> {
-        let Self { queue, verdicts } = self;
+        let Self { queue, verdicts, failures } = self;
         let taken = queue.recv_batch(|packet| {
             verdicts.push((packet.id, Verdict::Accept));
             match Ipv4View::parse_head(packet.payload).ok().and_then(|view| {
@@ -62,10 +65,17 @@ impl Watcher {
                 Some(seen) => router.handle_seen(now, &seen),
                 None => router.count(Counter::RegistrationsMalformed),
             }
-        })?;
-        self.queue.verdicts(&self.verdicts)?;
-        self.verdicts.clear();
-        Ok(taken)
+        });
+        let taken = failures.survive_some(now.instant, taken)?;
+        // Verdicts that the kernel did not take are given again with the next ones.
+        let given = failures.survive(now.instant, queue.verdicts(verdicts));
+        if given.is_some() {
+            verdicts.clear();
+        }
+        if taken.is_none() || given.is_none() {
+            router.count(Counter::KernelFailed);
+        }
+        Ok(taken.unwrap_or(0))
     }
 }
 

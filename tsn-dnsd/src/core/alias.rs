@@ -2,7 +2,7 @@
 
 use domain::{
     base::{
-        HashCompressor, Message, MessageBuilder, Name, ParsedName,
+        HashCompressor, Message, MessageBuilder, Name, ParsedName, Record, Ttl,
         iana::{Class, Rtype},
         message_builder::AnswerBuilder,
         name::ToLabelIter,
@@ -11,7 +11,7 @@ use domain::{
 };
 
 use super::{
-    answer::Answer,
+    answer::{Age, Answer},
     question::{Key, Question},
     wire::{HEADER, put_u16},
 };
@@ -52,8 +52,8 @@ pub fn question_beyond(question: &Question<'_>, own: &zone::Answer) -> Option<Ke
     question.key().with_name(&wire(own.beyond.as_ref()?))
 }
 
-/// An own answer as one that can be kept, with what is `beyond` it.
-pub fn joined(question: &Question<'_>, own: &zone::Answer, beyond: Option<&Answer>) -> Option<Answer> {
+/// An own answer as one that can be kept, with what is `beyond` it, whose TTLs count down from when it came.
+pub fn joined(question: &Question<'_>, own: &zone::Answer, beyond: Option<(&Answer, Age)>) -> Option<Answer> {
     let mut message = vec![0; HEADER];
     put_u16(&mut message, 4, 1);
     for (at, count) in [6, 8, 10].into_iter().zip(own.counts) {
@@ -65,27 +65,35 @@ pub fn joined(question: &Question<'_>, own: &zone::Answer, beyond: Option<&Answe
     let own_message = Message::from_slice(&message).ok()?;
     let mut builder = MessageBuilder::from_target(HashCompressor::new(Vec::new())).ok()?;
     builder.set_push_limit(usize::from(u16::MAX));
-    builder.header_mut().set_rcode(beyond.map_or(own.rcode, Answer::rcode));
+    builder.header_mut().set_rcode(beyond.map_or(own.rcode, |(answer, _)| answer.rcode()));
     let mut builder = builder.question();
     builder.push((Name::from_slice(question.key().name()).ok()?, question.qtype(), Class::IN)).ok()?;
     let mut builder = builder.answer();
-    copy_answers(own_message, &mut builder)?;
-    let beyond = beyond.map(|answer| Message::from_slice(answer.message())).transpose().ok()?;
-    if let Some(beyond) = beyond {
-        copy_answers(beyond, &mut builder)?;
+    copy_answers(own_message, Age::NEW, &mut builder)?;
+    let (last, age) = match beyond {
+        Some((answer, age)) => (Message::from_slice(answer.message()).ok()?, age),
+        None => (own_message, Age::NEW),
+    };
+    if beyond.is_some() {
+        copy_answers(last, age, &mut builder)?;
     }
     let mut builder = builder.authority();
-    for record in beyond.unwrap_or(own_message).authority().ok()?.limit_to_in::<Data<'_>>() {
-        builder.push(record.ok()?).ok()?;
+    for record in last.authority().ok()?.limit_to_in::<Data<'_>>() {
+        builder.push(aged(record.ok()?, age)).ok()?;
     }
     Answer::new(question.key(), &builder.finish().into_target(), 0)
 }
 
-fn copy_answers(message: &Message<[u8]>, builder: &mut Builder) -> Option<()> {
+fn copy_answers(message: &Message<[u8]>, age: Age, builder: &mut Builder) -> Option<()> {
     for record in message.answer().ok()?.limit_to_in::<Data<'_>>() {
-        builder.push(record.ok()?).ok()?;
+        builder.push(aged(record.ok()?, age)).ok()?;
     }
     Some(())
+}
+
+fn aged<N, D>(mut record: Record<N, D>, age: Age) -> Record<N, D> {
+    record.set_ttl(Ttl::from_secs(age.left(record.ttl().as_secs())));
+    record
 }
 
 #[cfg(test)]
@@ -94,6 +102,7 @@ mod tests {
         super::{
             question::tests::Query,
             server::tests::{address_answer, zones},
+            wire::u32_at,
         },
         *,
     };
@@ -110,9 +119,12 @@ mod tests {
         .unwrap();
         let beyond = question_beyond(&question, &own).unwrap();
         assert_eq!((beyond.to_string().as_str(), beyond.qtype()), ("alice.home.example.net", Rtype::A));
-        let joined =
-            joined(&question, &own, Some(&address_answer(&Query("alice.home.example.net", Rtype::A), 60)))
-                .unwrap();
+        let answer = address_answer(&Query("alice.home.example.net", Rtype::A), 60);
+        let joined = joined(&question, &own, Some((&answer, Age { seconds: 45, ttl_max: 10 }))).unwrap();
+        let ttls: Vec<_> =
+            joined.records().map(|record| u32_at(joined.message(), record.ttl()).unwrap()).collect();
+        assert_eq!(ttls[2], 10, "what is kept is old: {ttls:?}");
+        assert!(ttls[..2].iter().all(|ttl| *ttl > 10), "own records are not: {ttls:?}");
         assert_eq!((joined.records().count(), joined.addresses().count()), (3, 1));
         let targets: Vec<_> =
             targets(&joined).into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect();

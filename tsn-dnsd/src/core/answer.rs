@@ -39,6 +39,8 @@ pub struct Age {
 impl Age {
     /// As it came.
     pub const NEW: Self = Self { seconds: 0, ttl_max: u32::MAX };
+    /// Its time is over (RFC 8767, 4).
+    pub const STALE: Self = Self { seconds: 0, ttl_max: 30 };
 
     /// What is left of a TTL.
     pub fn left(self, ttl: u32) -> u32 {

@@ -8,7 +8,10 @@ use std::hash::{BuildHasher, RandomState};
 use domain::base::iana::Rcode;
 use hashbrown::{HashTable, hash_table::Entry};
 
-use super::{answer::Answer, question::Key};
+use super::{
+    answer::{Age, Answer},
+    question::Key,
+};
 
 /// Bytes of an entry besides its answer.
 const OVERHEAD: usize = size_of::<Slot>() + 24;
@@ -33,6 +36,16 @@ pub enum Found<'a> {
     Fresh(&'a Answer, u32),
     /// Its time is over.
     Stale(&'a Answer, Retry),
+}
+
+impl<'a> Found<'a> {
+    /// The answer, and how its TTLs count.
+    pub fn with_age(self) -> (&'a Answer, Age) {
+        match self {
+            Self::Fresh(answer, seconds) => (answer, Age { seconds, ..Age::NEW }),
+            Self::Stale(answer, _) => (answer, Age::STALE),
+        }
+    }
 }
 
 /// Whether to ask for an answer whose time is over.

@@ -1,46 +1,6 @@
 //! Named counters: every question that is dropped, refused or cut short raises one that a user can read.
 
-use std::cell::Cell;
-
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// How often each thing happened since the start.
-        #[derive(Clone, Debug, Default)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: Count,)+
-        }
-
-        impl Counters {
-            /// Name and value of each.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-                [$((stringify!($name), self.$name.value())),+].into_iter()
-            }
-        }
-    };
-}
-
-/// One counter.
-#[derive(Clone, Debug, Default)]
-pub struct Count(Cell<u64>);
-
-impl Count {
-    /// Counts one.
-    pub fn up(&self) {
-        self.add(1);
-    }
-
-    /// Counts several.
-    pub fn add(&self, number: usize) {
-        self.0.set(self.0.get().wrapping_add(u64::try_from(number).unwrap_or(0)));
-    }
-
-    /// How many there were.
-    pub fn value(&self) -> u64 {
-        self.0.get()
-    }
-}
-
-counters! {
+natf_daemon::shared_counters! {
     /// Questions over UDP.
     queries_udp,
     /// Questions over TCP.

@@ -19,9 +19,6 @@ use super::{
 };
 use crate::zone;
 
-/// TTL of what is stale (RFC 8767, 4).
-const STALE_TTL: u32 = 30;
-
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -105,8 +102,7 @@ impl Responder {
         self.counters.answered_stale.up();
         let nothing = answer.rcode() == Rcode::NXDOMAIN;
         let code = if nothing { extended::STALE_NXDOMAIN } else { extended::STALE_ANSWER };
-        let age = Age { seconds: 0, ttl_max: STALE_TTL };
-        self.write(client, question, answer, age, Some(Note::code(code)), out)
+        self.write(client, question, answer, Age::STALE, Some(Note::code(code)), out)
     }
 
     fn write(
@@ -176,15 +172,11 @@ impl Responder {
         client: Client,
         question: &Question<'_>,
         own: &zone::Answer,
-        answer: &Answer,
+        (answer, age): (&Answer, Age),
         out: &mut Vec<u8>,
     ) -> Handled {
-        match alias::joined(question, own, Some(answer)) {
-            // How old the answer is does not matter so much that its TTLs would have to be counted apart.
-            Some(joined) => {
-                let age = Age { seconds: 0, ttl_max: STALE_TTL };
-                self.write(client, question, &joined, age, None, out)
-            }
+        match alias::joined(question, own, Some((answer, age))) {
+            Some(joined) => self.write(client, question, &joined, Age::NEW, None, out),
             None => self.bare(client, question, Rcode::SERVFAIL, extended::NOT_READY, out),
         }
     }

@@ -23,12 +23,14 @@ use domain::base::{
     iana::{Class, Rcode, Rtype},
 };
 
+use natf_daemon::counters::Count;
+
 use super::{
     alias,
     announced::{Announced, Verdict},
-    answer::Answer,
+    answer::{Age, Answer},
     cache::{Cache, Found, Retry},
-    counters::{Count, Counters},
+    counters::Counters,
     limit::Limiter,
     question::{Key, Question, Unreadable, flag},
     received::Lifetimes,
@@ -236,11 +238,11 @@ impl Server {
         let Some(beyond) = beyond else { return self.responder.own(client, question, own, out) };
         let now = self.seconds(now);
         match self.cache.find(&beyond, now) {
-            Some(Found::Fresh(answer, _) | Found::Stale(answer, Retry::Later)) => {
+            None | Some(Found::Stale(_, Retry::Now)) => Handled::Ask(Box::new(beyond)),
+            Some(found) => {
                 self.responder.counters.answered_own.up();
-                self.responder.beyond(client, question, own, answer, out)
+                self.responder.beyond(client, question, own, found.with_age(), out)
             }
-            _ => Handled::Ask(Box::new(beyond)),
         }
     }
 
@@ -314,7 +316,7 @@ impl Server {
         }
         self.counters().answered_upstream.up();
         match own {
-            Some(own) => self.responder.beyond(client, &question, &own, answer, out),
+            Some(own) => self.responder.beyond(client, &question, &own, (answer, Age::NEW), out),
             None => self.responder.answer(client, &question, answer, 0, out),
         }
     }
@@ -333,9 +335,7 @@ impl Server {
         if let Some(own) = self.own_answer(&question) {
             let beyond = alias::question_beyond(&question, &own);
             return match beyond.and_then(|key| self.cache.find(&key, now)) {
-                Some(Found::Fresh(answer, _) | Found::Stale(answer, _)) => {
-                    self.responder.beyond(client, &question, &own, answer, out)
-                }
+                Some(found) => self.responder.beyond(client, &question, &own, found.with_age(), out),
                 None => self.responder.bare(client, &question, Rcode::SERVFAIL, code, out),
             };
         }
