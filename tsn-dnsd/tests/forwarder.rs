@@ -5,6 +5,7 @@
 mod daemon;
 
 use std::{
+    net::UdpSocket,
     thread,
     time::{Duration, Instant},
 };
@@ -153,6 +154,26 @@ fn what_cannot_be_read_at_a_reload_changes_nothing() {
     std::fs::remove_dir(daemon.zone_file("lab.example")).unwrap();
     daemon.reload();
     assert!(daemon.ask_program(&["status"]).1.contains("127.0.0.2"));
+}
+
+#[test]
+fn a_reload_goes_from_the_wildcard_address_to_one_address_and_back() {
+    let upstream = upstream();
+    let daemon = Daemon::start("wildcard", &[&upstream], "", "");
+    for (listen, listening) in [("0.0.0.0", "0.0.0.0:"), ("127.0.0.1", "127.0.0.1:"), ("0.0.0.0", "0.0.0.0:")]
+    {
+        daemon.configure_at(listen, &[&upstream], "", "");
+        daemon.reload();
+        assert!(daemon.ask_program(&["status"]).1.contains(listening), "{listen}");
+        assert_eq!(summary(&daemon.ask("www.example.net")).1, 1, "{listen}");
+    }
+    // Somebody else has one of the new addresses: everything is as before.
+    let taken = UdpSocket::bind("127.0.0.9:0").unwrap();
+    let lines = format!(" list listen '127.0.0.9#{}'\n", taken.local_addr().unwrap().port());
+    daemon.configure_at("127.0.0.1", &[&upstream], &lines, "");
+    daemon.reload();
+    assert!(daemon.ask_program(&["status"]).1.contains("0.0.0.0:"));
+    assert_eq!(summary(&daemon.ask("www.example.net")).1, 1);
 }
 
 #[test]

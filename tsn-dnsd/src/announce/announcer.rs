@@ -32,6 +32,8 @@ const MIRROR_PAUSE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_secs(2);
 /// Notifications under way.
 const EXCHANGES_MAX: usize = 16_384;
+/// Those of one client, or of all behind one address.
+const EXCHANGES_PER_ORIGIN: usize = 1024;
 
 /// What the announcer is made of.
 pub struct Settings {
@@ -101,6 +103,7 @@ pub struct Announcer {
     counter: RisingCounter,
     exchanges: HashMap<Ticket, Exchange>,
     by_subject: HashMap<Subject, Ticket>,
+    per_origin: HashMap<Origin, usize>,
     by_counter: HashMap<(KeyId, u64), Ticket>,
     due: BTreeSet<(Instant, Ticket)>,
     capabilities: Capabilities,
@@ -118,6 +121,7 @@ impl Announcer {
             counter: RisingCounter::starting_at(settings.unix_seconds),
             exchanges: HashMap::new(),
             by_subject: HashMap::new(),
+            per_origin: HashMap::new(),
             by_counter: HashMap::new(),
             due: BTreeSet::new(),
             capabilities: Capabilities::default(),
@@ -174,7 +178,8 @@ impl Announcer {
         if known == (Capability::Silent { probe: false }) {
             return Asking::Now(without(&asked.row, Refusal::Silent));
         }
-        if self.exchanges.len() >= EXCHANGES_MAX {
+        let of_origin = self.per_origin.get(&asked.origin).copied().unwrap_or(0);
+        if self.exchanges.len() >= EXCHANGES_MAX || of_origin >= EXCHANGES_PER_ORIGIN {
             self.counters.announcing_busy += 1;
             return Asking::Now(Verdict::Refuse(Refusal::Busy));
         }
@@ -212,6 +217,7 @@ impl Announcer {
             end,
         };
         self.exchanges.insert(ticket, exchange);
+        *self.per_origin.entry(subject.origin).or_default() += 1;
         if awaited {
             self.by_subject.insert(subject, ticket);
         }
@@ -352,6 +358,12 @@ impl Announcer {
     fn forget(&mut self, ticket: Ticket) {
         let Some(exchange) = self.exchanges.remove(&ticket) else { return };
         self.due.remove(&(exchange.due, ticket));
+        if let Some(count) = self.per_origin.get_mut(&exchange.subject.origin) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.per_origin.remove(&exchange.subject.origin);
+            }
+        }
         let key = exchange.row.keys.id();
         for sent in &exchange.sent {
             self.by_counter.remove(&(key, sent.counter));

@@ -16,7 +16,14 @@ pub async fn serve(daemon: Rc<Daemon>, listener: UnixListener) {
 
 async fn talk(daemon: Rc<Daemon>, question: Value, mut stream: UnixStream) -> io::Result<()> {
     let command = question.get("command").and_then(Value::as_str).unwrap_or_default();
-    control::write(&mut stream, &answer(&daemon, command)).await
+    let answer = match command {
+        "reload" => match daemon.reload().await {
+            Ok(()) => json!({"reloaded": true}),
+            Err(error) => json!({"error": error.to_string()}),
+        },
+        command => answer(&daemon, command),
+    };
+    control::write(&mut stream, &answer).await
 }
 
 fn answer(daemon: &Daemon, command: &str) -> Value {
@@ -26,10 +33,6 @@ fn answer(daemon: &Daemon, command: &str) -> Value {
         "routers" => routers(daemon),
         "zones" => zones(daemon),
         "flush" => json!({"flushed": daemon.service.server.borrow_mut().cache().flush()}),
-        "reload" => match daemon.reload() {
-            Ok(()) => json!({"reloaded": true}),
-            Err(error) => json!({"error": error.to_string()}),
-        },
         other => {
             json!({"error": format!("'{other}' is no command; use status, counters, routers, zones, flush, reload")})
         }

@@ -21,7 +21,7 @@ use natf_daemon::{
     random::SystemRandom,
 };
 use natf_kernel::udp_batch::UdpSocket;
-use smol::{future::or, stream::StreamExt as _};
+use smol::stream::StreamExt as _;
 
 use super::{
     announcements::Announcements,
@@ -54,17 +54,13 @@ pub struct Daemon {
 /// # Errors
 /// Where the daemon cannot start, or the operating system fails it.
 pub fn run(paths: Paths) -> Result<(), Error> {
+    natf_daemon::logger::begin_daemon();
     let listener = natf_daemon::control::listen(&paths.socket(), "tsn-dnsd")?;
     let daemon = Rc::new(Daemon::start(paths)?);
     log::info!("ready: {}", daemon.summary());
-    let served = or(daemon.service.run_tasks(), control::serve(daemon.clone(), listener));
-    let future = or(
-        async {
-            served.await;
-            Ok(())
-        },
-        obey_signals(daemon.clone()),
-    );
+    daemon.service.start(control::serve(daemon.clone(), listener)).detach();
+    let ended = daemon.service.start(obey_signals(daemon.clone()));
+    let future = daemon.service.run_tasks(ended);
     let result = drive(future, |wait| daemon.wait(wait), |ready| daemon.turn(ready));
     let _gone = fs::remove_file(daemon.paths.socket());
     result.and_then(|result| result)
@@ -77,7 +73,7 @@ async fn obey_signals(daemon: Rc<Daemon>) -> Result<(), Error> {
         if !matches!(signal, Ok(Signal::Hup)) {
             break;
         }
-        if let Err(error) = daemon.reload() {
+        if let Err(error) = daemon.reload().await {
             log::error!("the configuration in force is kept: {error}");
         }
     }
@@ -105,7 +101,8 @@ impl Daemon {
     ///
     /// # Errors
     /// What is wrong in them.
-    pub fn reload(&self) -> Result<(), Error> {
+    pub async fn reload(&self) -> Result<(), Error> {
+        let _saved = self.service.zone_files.pause().await;
         let mut loaded = Loaded::read(&self.paths)?;
         warn(&loaded);
         let mut server = self.service.server.borrow_mut();

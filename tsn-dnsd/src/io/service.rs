@@ -13,14 +13,14 @@
 use std::{
     cell::RefCell,
     hash::RandomState,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::{Duration, Instant},
 };
 
 use natf_kernel::udp_batch::{UdpInbox, UdpOutbox, UdpPath, UdpSocket};
-use smol::LocalExecutor;
+use smol::{LocalExecutor, Task};
 
 use super::{
     streams::{ConnectionId, Questions, Streams},
@@ -35,7 +35,7 @@ use crate::{
         flights::{FlightLimits, Flights, Joined},
         question::Key,
         responder::{Client, Handled, Held},
-        room::{Place, Room},
+        room::{Bounds, Place, Room},
         server::Server,
     },
     error::Error,
@@ -49,13 +49,14 @@ const BATCHES: usize = 8;
 const FLIGHTS: FlightLimits = FlightLimits { flights: 256, waiters: 4_096, per_client: 128 };
 /// After so long what is stale serves (RFC 8767, 5).
 const STALE_PATIENCE: Duration = Duration::from_millis(1_800);
-/// Announcements and updates that wait at once, and their octets.
-const HELD_MAX: (usize, usize) = (4_096, 4 << 20);
+/// Announcements and updates that wait at once.
+const HELD_MAX: Bounds = Bounds { places: 4_096, per_client: 512, octets: 4 << 20 };
 
 /// The way back to a client.
 #[derive(Clone)]
 enum Way {
-    Udp(Rc<UdpSocket>, UdpPath),
+    /// An address at which this server does not listen any more answers no more, and is free for another socket.
+    Udp(Weak<UdpSocket>, UdpPath),
     Tcp(ConnectionId),
 }
 
@@ -103,7 +104,7 @@ impl Service {
             zone_files,
             announcer,
             flights: RefCell::new(Flights::new(FLIGHTS, RandomState::new())),
-            held: Room::new(HELD_MAX.0, HELD_MAX.1),
+            held: Room::new(HELD_MAX),
             udp: RefCell::default(),
             streams: RefCell::new(Streams::new()?),
             inbox: RefCell::new(UdpInbox::new(DATAGRAM_MAX)),
@@ -116,7 +117,23 @@ impl Service {
     ///
     /// # Errors
     /// With the first address at which it cannot; then nothing has changed.
-    pub fn listen(&self, addresses: &[std::net::SocketAddr]) -> Result<(), Error> {
+    pub fn listen(&self, addresses: &[SocketAddr]) -> Result<(), Error> {
+        let former: Vec<_> = self.udp.borrow().iter().map(|socket| socket.local()).collect();
+        let is_in_the_way =
+            |old: &SocketAddr| !addresses.contains(old) && addresses.iter().any(|new| exclude(*old, *new));
+        if !former.iter().any(is_in_the_way) {
+            return self.listen_beside(addresses);
+        }
+        let kept: Vec<_> = former.iter().copied().filter(|old| addresses.contains(old)).collect();
+        self.listen_beside(&kept)?;
+        let listening = self.listen_beside(addresses);
+        if let (Err(_), Err(error)) = (&listening, self.listen_beside(&former)) {
+            log::error!("{error}; until the next reload there is no answer");
+        }
+        listening
+    }
+
+    fn listen_beside(&self, addresses: &[SocketAddr]) -> Result<(), Error> {
         let mut sockets = Vec::new();
         for address in addresses {
             let known = self.udp.borrow().iter().find(|socket| socket.local() == *address).cloned();
@@ -150,9 +167,15 @@ impl Service {
         self.flights.borrow().len()
     }
 
-    /// Runs the tasks, for as long as the future lives.
-    pub async fn run_tasks(&self) {
-        self.tasks.run(std::future::pending::<()>()).await;
+    /// Starts a task, which is polled when something woke it and not for what woke others: polls of sockets that have
+    /// nothing would cost an announced name more than its message.
+    pub fn start<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
+        self.tasks.spawn(future)
+    }
+
+    /// Runs the tasks until this future ends.
+    pub async fn run_tasks<T>(&self, until: impl Future<Output = T>) -> T {
+        self.tasks.run(until).await
     }
 
     /// Takes what waits at a UDP socket.
@@ -168,7 +191,7 @@ impl Service {
                     continue;
                 };
                 let client = Client { address: datagram.path.peer.ip(), over_udp: true };
-                let way = || Way::Udp(socket.clone(), datagram.path);
+                let way = || Way::Udp(Rc::downgrade(socket), datagram.path);
                 outbox.push(datagram.path, |out| self.handle(now, client, packet, way, out));
             }
             self.flush(&mut outbox, socket);
@@ -246,11 +269,11 @@ impl Service {
                 let waiter = Waiter { client, packet: packet.into(), way: way() };
                 self.ask(*key, waiter, out)
             }
-            Handled::Announce(held) => match self.held.place(held.size()) {
+            Handled::Announce(held) => match self.held.place(client.address, held.size()) {
                 Some(place) => self.spawn(place, announce(self.clone(), *held, way())),
                 None => self.too_many(client, packet, out),
             },
-            Handled::Update => match self.held.place(packet.len()) {
+            Handled::Update => match self.held.place(client.address, packet.len()) {
                 Some(place) => self.spawn(place, update(self.clone(), packet.into(), way())),
                 None => self.too_many(client, packet, out),
             },
@@ -304,9 +327,10 @@ impl Service {
     fn deliver(&self, way: &Way, reply: &[u8]) {
         match way {
             Way::Udp(socket, path) => {
+                let Some(socket) = socket.upgrade() else { return self.counters.unsent.up() };
                 let mut outbox = UdpOutbox::new();
                 outbox.push(*path, |out| out.extend_from_slice(reply));
-                self.flush(&mut outbox, socket);
+                self.flush(&mut outbox, &socket);
             }
             Way::Tcp(connection) => {
                 let reply = (!reply.is_empty()).then_some(reply);
@@ -314,6 +338,14 @@ impl Service {
             }
         }
     }
+}
+
+/// Whether the system lets only one of two addresses be listened at: one of them is the wildcard address.
+fn exclude(one: SocketAddr, other: SocketAddr) -> bool {
+    one != other
+        && one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 /// Asks upstream servers, and answers all who wait for it.

@@ -69,6 +69,12 @@ impl ZoneFiles {
         self.load_others(zones, &old.names().collect())
     }
 
+    /// Waits until nothing is being saved; no update is made before the guard is dropped. Who changes the zones
+    /// meanwhile cannot have the file of one say something else than its clients were told.
+    pub async fn pause(&self) -> impl Drop + '_ {
+        self.files.lock().await
+    }
+
     /// Makes an update; the reply is there when it is saved. None: no reply.
     pub async fn update(&self, server: &RefCell<Server>, packet: &[u8]) -> Option<Vec<u8>> {
         let mut files = self.files.lock().await;

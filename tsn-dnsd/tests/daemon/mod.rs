@@ -155,7 +155,12 @@ impl Daemon {
     }
 
     pub fn configure(&self, upstreams: &[&Upstream], lines: &str, more: &str) {
-        let mut text = format!("config server 'server'\n list listen '127.0.0.1#{}'\n", self.address.port());
+        self.configure_at("127.0.0.1", upstreams, lines, more);
+    }
+
+    /// As [`Self::configure`], listening at this address instead of 127.0.0.1.
+    pub fn configure_at(&self, address: &str, upstreams: &[&Upstream], lines: &str, more: &str) {
+        let mut text = format!("config server 'server'\n list listen '{address}#{}'\n", self.address.port());
         for upstream in upstreams {
             text += &format!(" list upstream '127.0.0.1#{}'\n", upstream.address.port());
         }
@@ -174,7 +179,7 @@ impl Daemon {
     pub fn run(&mut self) {
         let _over = self.child.kill();
         self.child.wait().unwrap();
-        self.child = self.command(&[]).stderr(Stdio::null()).spawn().unwrap();
+        self.child = self.command(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let start = Instant::now();
         while !self.ask_program(&["status"]).0 {
             assert!(start.elapsed() < Duration::from_secs(10), "tsn-dnsd does not start");

@@ -254,10 +254,11 @@ fn forged_misdirected_and_unasked_answers_change_nothing() {
 fn a_flood_of_questions_has_a_bound() {
     let mut scene = Scene::new(Without::Refuse);
     for number in 0..EXCHANGES_MAX {
-        assert!(matches!(scene.ask(1, 7, &format!("n{number}.home.example.net")), Asking::Wait(_)));
+        let client = u8::try_from(number / EXCHANGES_PER_ORIGIN).unwrap();
+        assert!(matches!(scene.ask(1, client, &format!("n{number}.home.example.net")), Asking::Wait(_)));
     }
     let busy = Asking::Now(Verdict::Refuse(Refusal::Busy));
-    assert_eq!(scene.ask(1, 7, "one-more.home.example.net"), busy);
+    assert_eq!(scene.ask(1, 99, "one-more.home.example.net"), busy);
     for _ in 0..20 {
         scene.pass(WAIT);
         scene.outputs();
@@ -265,4 +266,21 @@ fn a_flood_of_questions_has_a_bound() {
     assert_eq!(scene.announcer.under_way(), 0);
     assert!(scene.announcer.by_counter.is_empty() && scene.announcer.by_subject.is_empty());
     assert_eq!(scene.announcer.poll_timeout(), None);
+}
+
+#[test]
+fn one_client_leaves_room_for_others() {
+    let mut scene = Scene::new(Without::Refuse);
+    for number in 0..EXCHANGES_PER_ORIGIN {
+        let asked = scene.ask(1, 9, &format!("h{number}.home.example.net"));
+        assert!(matches!(asked, Asking::Wait(_)), "{number}");
+    }
+    assert_eq!(scene.ask(1, 9, "more.home.example.net"), Asking::Now(Verdict::Refuse(Refusal::Busy)));
+    assert!(matches!(scene.ask(1, 10, "more.home.example.net"), Asking::Wait(_)));
+    scene.now += WAIT;
+    scene.announcer.handle_timeout(scene.now);
+    scene.now += LINGER;
+    scene.announcer.handle_timeout(scene.now);
+    assert_eq!(scene.announcer.under_way(), 0);
+    assert!(scene.announcer.per_origin.is_empty());
 }
