@@ -475,6 +475,25 @@ fn a_row_that_expires_ends_its_flows() {
 }
 
 #[test]
+fn a_row_whose_end_comes_a_second_time_as_the_clock_was_set_back_ends_its_flows_then() {
+    let until = HostRow { until: Some(1_795_000_100), ..row(P1) };
+    let mut world = World::with(AccessTable::new([("alice".parse().unwrap(), until)].into()));
+    world.now.unix = 1_795_000_200;
+    world.router.handle_timeout(world.now);
+    assert_eq!(refusal(world.ask(&request("alice", 1, 80))), Reason::Expired);
+    world.now.unix = 1_795_000_095;
+    world.router.handle_timeout(world.now);
+    world.ask(&request("alice", 2, 80)).unwrap().outcome.unwrap();
+    for _ in 0..5 {
+        world.now.instant += Duration::from_secs(1);
+        world.now.unix += 1;
+        world.router.handle_timeout(world.now);
+        world.work();
+    }
+    assert!(world.entries.is_empty());
+}
+
+#[test]
 fn after_a_restart_allowed_entries_live_on_and_others_end() {
     let mut world = World::new();
     world.ask(&request("alice", 1, 80)).unwrap();

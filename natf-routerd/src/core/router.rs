@@ -109,6 +109,8 @@ pub struct Router {
     pub(super) outputs: VecDeque<Output>,
     pub(super) start: Instant,
     pub(super) next_expiry: Option<u64>,
+    /// Both clocks at the last tick.
+    pub(super) last_tick: Now,
     pub(super) looked: Option<u32>,
     pub(super) waiting: BTreeMap<MappingId, Waiting>,
     pub(super) guide: Guide,
@@ -140,6 +142,7 @@ impl Router {
             outputs: VecDeque::new(),
             start: now.instant,
             next_expiry: None,
+            last_tick: now,
             looked: None,
             waiting: BTreeMap::new(),
             guide: Guide::default(),

@@ -79,9 +79,17 @@ impl Router {
             }
         }
         self.expire_rows(seconds);
-        if self.next_expiry.is_some_and(|at| at <= now.unix) {
+        if self.has_clock_jumped(now) || self.next_expiry.is_some_and(|at| at <= now.unix) {
             self.revoke(now);
         }
+    }
+
+    /// Whether the clock of dates was set since the last tick: rows that had ended may count again, and end once more.
+    fn has_clock_jumped(&mut self, now: Now) -> bool {
+        let elapsed = now.instant.saturating_duration_since(self.last_tick.instant).as_secs();
+        let expected = self.last_tick.unix.saturating_add(elapsed);
+        self.last_tick = now;
+        now.unix.abs_diff(expected) > 1
     }
 
     fn check(&mut self, now: Now, id: MappingId) {
