@@ -18,6 +18,7 @@ setsid      util-linux
 flock       util-linux
 ping        iputils-ping
 ethtool     ethtool
+strace      strace
 curl        curl
 dig         dnsutils
 tcpdump     tcpdump
