@@ -41,11 +41,11 @@ check "alice is reached" prints "This is alice" web alice
 check "TSN: a client without anything of ours is led to alice (T7)" prints "This is alice" announced alice
 check "and to bob" prints "This is bob" announced bob
 
+check "every ruleset is flushed in one go with loading the firewall, and ours comes back" \
+	on_board '(echo flush ruleset; cat /etc/fw4.nft) | nft -f - && sleep 4 && nft list table ip natf >/dev/null'
 start_download || true
 check "a download runs through a mapping" is_running
 check "the firewall is loaded anew" on_board 'nft -f /etc/fw4.nft'
-check "every ruleset is flushed in one go with loading the firewall, and ours comes back" \
-	on_board '(echo flush ruleset; cat /etc/fw4.nft) | nft -f - && sleep 4 && nft list table ip natf >/dev/null'
 check "the daemon is killed" on_board 'kill -9 $(cat /tmp/procd/natf.pid)'
 must "and started again" start_routerd
 check "the download runs on" is_running
