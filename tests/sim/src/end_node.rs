@@ -14,8 +14,8 @@ use std::{
 };
 
 use natf_end::{
-    Carrier, Dial, Engine, Flow, Gateway, Home, KernelFlow, Limits, Output, PacketId, Refusal, RestoredFlow,
-    Role, Settings, Silent, Translated,
+    Carrier, Dial, Engine, Flow, FlowRow, Gateway, Home, KernelFlow, Limits, Output, PacketId, Refusal,
+    RestoredFlow, Role, Settings, Silent, Translated,
     relation::{self, PrivateName, RelationTable, State},
     virtual_address::VirtualPrefix,
 };
@@ -157,6 +157,19 @@ impl EndNode {
     pub fn kill(&mut self) {
         self.core = None;
         self.held.clear();
+    }
+
+    /// A flow of which the kernel has a VAT element, though the engine knows no such flow any more.
+    pub fn stray_translation(&self, now: Instant) -> Option<Tuple> {
+        let core = self.core.as_ref()?;
+        let living = || self.vat.iter().filter(|(_, element)| now < element.until);
+        living().next()?;
+        let rows = core.flows();
+        let is_meant = |at: &Tuple, element: &Element| {
+            let own = |row: &&FlowRow| row.flow == flow(at) && row.mapped == Some(element.to);
+            rows.iter().find(own).is_some_and(|row| row.state != "ending")
+        };
+        living().find(|(at, element)| !is_meant(at, element)).map(|(at, _)| *at)
     }
 
     /// A name is looked up: its virtual address.

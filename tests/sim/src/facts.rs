@@ -17,6 +17,7 @@ use natf_routerd::core::{
 use crate::{
     app::{App, Place},
     conntrack::Connection,
+    end_node::EndNode,
     packet::{Packet, Part},
     plan::SERVER,
     policy::Policy,
@@ -252,6 +253,11 @@ impl Facts {
         if mappings.len() > limits.max_mappings.max(node.restored) {
             return Err(format!("router {number} has {} mappings", mappings.len()));
         }
+        if let Some(imagined) = node.imagined() {
+            return Err(format!(
+                "router {number} believes in an entry that the kernel never took: {imagined:?}"
+            ));
+        }
         let rows = core.guide_rows(node.clocks(now)).count();
         if rows > limits.max_guide {
             return Err(format!("router {number} has {rows} rows in its guide table"));
@@ -291,6 +297,15 @@ impl Facts {
             Some((peer, inside, flow)) => {
                 Err(format!("router {number} lets {peer:?} go on to {inside} after a change: {flow}"))
             }
+            None => Ok(()),
+        }
+    }
+
+    /// The kernel of an external node translates nothing that its daemon has given up (N9): a new socket on the same
+    /// port would be led to where nobody maps it any more, past a refusal.
+    pub fn check_translations(now: Instant, number: usize, node: &EndNode) -> Result<(), Complaint> {
+        match node.stray_translation(now) {
+            Some(flow) => Err(format!("end {number} still translates a flow that it gave up: {flow}")),
             None => Ok(()),
         }
     }

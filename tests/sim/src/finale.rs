@@ -7,8 +7,8 @@ use natf_proto::{KeyId, Reason};
 use tsn_dnsd::announce::Verdict;
 
 use crate::{
-    app::State,
-    end_node::Cause,
+    app::{Place, State},
+    end_node::{Cause, EndNode},
     packet::FlowId,
     plan::{HOSTS, PORTS, SERVER, end_key},
     policy::TRANSPORTS,
@@ -34,24 +34,49 @@ impl World {
         self.is_quiet = true;
         self.heal();
         self.run(RECOVERY);
-        self.check_agreement();
+        let ended = self.ended_flows();
+        let probes = self.check_agreement();
         self.run(LAST_FLOWS);
+        self.check_ends(&ended, &probes);
         self.check_nothing_is_left();
     }
 
-    /// What is allowed works, what is not is refused, and nobody is left in doubt.
-    fn check_agreement(&mut self) {
+    /// How many ends of flows routers have confirmed to each external node.
+    fn ended_flows(&self) -> Vec<u64> {
+        let ended = |node: &EndNode| node.core.as_ref().map_or(0, |core| core.counters().flows_ended);
+        self.ends.iter().map(ended).collect()
+    }
+
+    /// Routers hear of the ends of flows, and say so.
+    fn check_ends(&mut self, before: &[u64], probes: &[FlowId]) {
+        let after = self.ended_flows();
+        for id in probes {
+            let app = &self.apps[*id];
+            let Place::End(end) = app.place else { continue };
+            let is_mapped = app.state == State::Done && app.peer != KeyId::ANONYMOUS;
+            if is_mapped && after[end] == before[end] {
+                self.judge(Err(format!(
+                    "end {end} told nobody of the end of flow {id}, or was not heard: {app:?}"
+                )));
+                return;
+            }
+        }
+    }
+
+    /// What is allowed works, what is not is refused, and nobody is left in doubt. Returns the flows that tried it.
+    fn check_agreement(&mut self) -> Vec<FlowId> {
         let mut probes = Vec::new();
         for end in 0..self.ends.len() {
             probes.extend((0..PROBES).filter_map(|_| self.probe(end)));
         }
         self.run(Duration::from_secs(12));
-        for id in probes {
-            self.check_probe(id);
+        for id in &probes {
+            self.check_probe(*id);
         }
         for client in 0..self.clients.len() {
             self.probe_as_client(client);
         }
+        probes
     }
 
     fn draw_service(&mut self) -> (usize, &'static str, u16) {

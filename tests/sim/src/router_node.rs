@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddrV4},
     rc::Rc,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use std::{
 
 use natf_proto::{KeyId, MAGIC, Transport};
 use natf_routerd::core::{
-    mapping::MappingId,
+    mapping::{Mapping, MappingId, Stage},
     output::{Arrival, Await, Carrier, Entry, FirstFlow, FirstPacket, Handled, Now, Output, Shown},
     router::{Inserted, Lifetimes, Limits, Router},
 };
@@ -83,6 +83,8 @@ pub struct RouterNode {
     pub has_taken: bool,
     /// Deeds that nobody has taken yet.
     pub deeds: Vec<Deed>,
+    /// Entries that the kernel took.
+    stood: BTreeSet<(Transport, SocketAddrV4, SocketAddrV4, SocketAddrV4, KeyId)>,
     awaiting: BTreeMap<(Transport, Ipv4Addr, SocketAddrV4), Instant>,
     guide: BTreeMap<Ipv4Addr, Instant>,
     passing: BTreeMap<FirstFlow, Instant>,
@@ -121,6 +123,7 @@ impl RouterNode {
             restored: 0,
             has_taken: false,
             deeds: Vec::new(),
+            stood: BTreeSet::new(),
             awaiting: BTreeMap::new(),
             guide: BTreeMap::new(),
             passing: BTreeMap::new(),
@@ -301,6 +304,15 @@ impl RouterNode {
         self.deeds.push(Deed::Sends(packet.translated(connection.original.inverse())));
     }
 
+    /// A mapping that the core believes to be in the kernel, which never took its entry.
+    pub fn imagined(&self) -> Option<&Mapping> {
+        let never_stood = |mapping: &&Mapping| {
+            let Mapping { transport, source, mapped, inside, peer, stage, .. } = **mapping;
+            stage == Stage::Live && !self.stood.contains(&(transport, source, mapped, inside, peer))
+        };
+        self.core.as_ref()?.mappings().iter().map(|(_, mapping)| mapping).find(never_stood)
+    }
+
     /// Packets that still wait for the daemon's word.
     pub fn held(&self) -> usize {
         self.held.len()
@@ -393,7 +405,11 @@ impl RouterNode {
             result = self.table.insert(now, connection(with_port(entry.source, port)));
         }
         match result {
-            Ok(()) => Inserted::Done,
+            Ok(()) => {
+                let Entry { transport, source, mapped, inside, peer } = *entry;
+                self.stood.insert((transport, source, mapped, inside, peer));
+                Inserted::Done
+            }
             Err(NoEntry::Exists) => Inserted::Taken,
             Err(NoEntry::Full) => Inserted::Refused,
         }

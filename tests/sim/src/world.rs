@@ -369,6 +369,7 @@ impl World {
                 deeds.into_iter().for_each(|deed| self.settle_end(at, deed));
                 let since = self.ends[at].held.values().map(|(_, since)| *since).min();
                 self.judge(Facts::check_waiting(self.now, at, since));
+                self.judge(Facts::check_translations(self.now, at, &self.ends[at]));
             }
             NodeId::Server => {
                 let deeds = std::mem::take(&mut self.server.deeds);
