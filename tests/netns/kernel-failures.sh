@@ -9,9 +9,9 @@ need_daemons
 
 tracers=()
 
-# disturb NODE DAEMON: every seventh message to the kernel gets ENOBUFS, until calm.
+# disturb NODE DAEMON: every 17th message to the kernel gets ENOBUFS, until calm.
 disturb() {
-	strace -f -qq -o /dev/null -e trace=sendto -e 'inject=sendto:error=ENOBUFS:when=3+7' \
+	strace -f -qq -o /dev/null -e trace=sendto -e 'inject=sendto:error=ENOBUFS:when=3+17' \
 		-p "$(lab pid "$2" "$1")" </dev/null >/dev/null 2>&1 &
 	tracers+=($!)
 }
