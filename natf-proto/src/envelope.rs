@@ -20,7 +20,7 @@
 //! +---------------------------------------------------------------+
 //! ```
 
-use crate::{error::ParseError, keys::KeyId};
+use crate::error::ParseError;
 
 /// First four bytes of every message.
 pub const MAGIC: [u8; 4] = *b"NATf";
@@ -41,6 +41,24 @@ pub const MESSAGE_LEN: usize = HEADER_LEN + NONCE_LEN + BODY_LEN + TAG_LEN;
 pub type Body = [u8; BODY_LEN];
 /// A message as it travels.
 pub type Message = [u8; MESSAGE_LEN];
+
+/// Names an enrolled key on one router; 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u16);
+
+impl KeyId {
+    /// No key: hosts that are open to `anyone`.
+    pub const ANONYMOUS: Self = Self(0);
+}
+
+/// Which way a message travels; each way has its own key, so that nothing can be reflected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Requests.
+    ToRouter,
+    /// Answers.
+    ToEnd,
+}
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,29 +7,11 @@ use zeroize::Zeroize;
 
 use crate::{
     Kind,
-    envelope::{Body, Envelope, HEADER_LEN, Header, Message, NONCE_LEN, TAG_LEN, assemble},
+    envelope::{Body, Direction, Envelope, HEADER_LEN, Header, KeyId, Message, NONCE_LEN, TAG_LEN, assemble},
     error::OpenError,
     notice::{self, Notice, NoticeBody, NoticeKind, NoticeMessage},
     random::Random,
 };
-
-/// Names an enrolled key on one router; 1 to 65535.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(pub u16);
-
-impl KeyId {
-    /// No key: hosts that are open to `anyone`.
-    pub const ANONYMOUS: Self = Self(0);
-}
-
-/// Which way a message travels; each way has its own key, so that nothing can be reflected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Requests.
-    ToRouter,
-    /// Answers.
-    ToEnd,
-}
 
 /// The two working keys of one enrolled peer, derived once.
 #[derive(Clone)]

@@ -40,12 +40,12 @@ mod stale;
 pub use cookie::{COOKIE_LEN, Cookie, CookieJar, CookieOffer};
 pub use end::{EndRequest, EndResponse};
 pub use envelope::{
-    BODY_LEN, Body, Envelope, HEADER_LEN, Header, Kind, MAGIC, MESSAGE_LEN, Message, NONCE_LEN, VERSION,
-    assemble_anonymous,
+    BODY_LEN, Body, Direction, Envelope, HEADER_LEN, Header, KeyId, Kind, MAGIC, MESSAGE_LEN, Message,
+    NONCE_LEN, VERSION, assemble_anonymous,
 };
 pub use error::{OpenError, ParseError};
 pub use host_name::{HostName, MAX_HOST_NAME};
-pub use keys::{Direction, KeyId, PeerKeys, fingerprint};
+pub use keys::{PeerKeys, fingerprint};
 pub use notice::{NOTICE_BODY_LEN, NOTICE_LEN, Notice, NoticeBody, NoticeKind, NoticeMessage};
 pub use notification::{GuideOutcome, Notification, NotificationAnswer};
 pub use random::Random;

@@ -21,9 +21,8 @@
 //! ```
 
 use crate::{
-    envelope::{HEADER_LEN, NONCE_LEN, TAG_LEN, emit_front, parse_front},
+    envelope::{Direction, HEADER_LEN, KeyId, NONCE_LEN, TAG_LEN, emit_front, parse_front},
     error::ParseError,
-    keys::{Direction, KeyId},
 };
 
 /// Bytes of a notice's body: TSN header and TSN data.

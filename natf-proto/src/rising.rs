@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::keys::KeyId;
+use crate::envelope::KeyId;
 
 /// Counters up there come from nobody honest: they start at the clock's seconds times 2^24.
 const PLAUSIBLE: u64 = 1 << 62;

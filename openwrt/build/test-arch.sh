@@ -29,7 +29,7 @@ for arch in "${arches[@]}"; do
 		said=$("$qemu" "target/openwrt/$arch/$daemon" --version)
 		[[ $said == "$daemon $version" ]] || { echo "test-arch: $arch: $daemon says '$said', not '$daemon $version'" >&2; exit 1; }
 		# Static: no interpreter, no shared library.
-		! readelf -lW "target/openwrt/$arch/$daemon" | grep -q INTERP || { echo "test-arch: $arch/$daemon is not static" >&2; exit 1; }
+		! readelf -lW "target/openwrt/$arch/$daemon" | grep INTERP >/dev/null || { echo "test-arch: $arch/$daemon is not static" >&2; exit 1; }
 		echo "$arch: $said"
 	done
 done

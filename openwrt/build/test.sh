@@ -47,7 +47,7 @@ check() {
 	[[ ! -e $work/control/conffiles ]] || while read -r conffile; do
 		[[ -f $work/data$conffile ]] || fail "$ipk: conffile $conffile is not in it"
 	done <"$work/control/conffiles"
-	if tar -tvzf "$work/ipk/data.tar.gz" | awk '{print $2}' | grep -qv '^0/0$'; then
+	if tar -tvzf "$work/ipk/data.tar.gz" | awk '{print $2}' | grep -v '^0/0$' >/dev/null; then
 		fail "$ipk: not everything is root's"
 	fi
 	[[ $name != luci-i18n-* ]] || compgen -G "$work/data/usr/lib/lua/luci/i18n/*.lmo" >/dev/null || fail "$ipk: no translation is in it"

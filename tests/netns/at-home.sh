@@ -45,7 +45,7 @@ leave() {
 }
 
 leads_to_alice_herself() {
-	way | grep -q 'src=192.168.1.50 .* src=192.168.1.10 dst=192.168.1.50'
+	way | grep >/dev/null 'src=192.168.1.50 .* src=192.168.1.10 dst=192.168.1.50'
 }
 
 lab_up

@@ -221,8 +221,7 @@ strangers_get_nothing() {
 		not on "$node" curl -sS --max-time 2 "http://203.0.113.2:$1/" || return 1
 		on "$node" sh -c "echo intruder | socat -t 0.3 - UDP4:203.0.113.2:$1" || true
 	done
-	on alice nft list counter ip seen strange
-	on alice nft list counter ip seen strange | grep -q 'packets 0 '
+	prints 'packets 0 ' on alice nft list counter ip seen strange
 }
 
 # A connection to a port of alice that answers nothing; its program gives up after a second.

@@ -33,7 +33,7 @@ udp_echo() {
 }
 
 nothing_retransmitted() {
-	on en nstat -asz TcpRetransSegs | grep -qE 'TcpRetransSegs +0 '
+	on en nstat -asz TcpRetransSegs | grep -E >/dev/null 'TcpRetransSegs +0 '
 }
 
 restart_end() {

@@ -64,17 +64,23 @@ kill_end() {
 	sleep 0.2
 	lab start endd en
 }
+# While rules are replaced, the kernel (6.18 too) may judge a packet by the old rules but the new sets. Then "established: accept"
+# does not match, and fw4's last rule resets the connection, natf or not (docs/security.md, known limits). Here that rule
+# is silent towards established connections, so that what is seen broken was broken by natf.
+load_firewall() {
+	sed 's/chain handle_reject {/&\n\t\tct state established,related drop/' "$tests/lab/fw4.nft" | on router1 nft -f -
+}
 reload_firewall() {
 	local turn
 	for turn in 1 2 3 4 5; do
-		on router1 nft -f - <"$tests/lab/fw4.nft"
+		load_firewall
 		sleep 0.1
 	done
 }
 flush_ruleset() {
 	on router1 nft flush ruleset
 	sleep 0.5
-	on router1 nft -f - <"$tests/lab/fw4.nft"
+	load_firewall
 	eventually 5 on router1 nft list table ip natf >/dev/null
 }
 fill_disk() {
@@ -132,6 +138,7 @@ start_router() {
 # --- the scenario ---------------------------------------------------------------------------------------------------
 
 lab_up
+load_firewall
 dir=$(lab dir)
 figures=$dir/figures report=$dir/en/phases clock=$dir/clock begun=$SECONDS
 echo +0 >"$clock"

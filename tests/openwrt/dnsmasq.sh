@@ -73,7 +73,7 @@ service natf restart
 check "nor does a restart" test "$(restarts)" = "$before"
 check "which leaves it told" prints '^server=/parents.example.org/127.0.0.153#5354$' snippet natf
 kill -STOP "$(pid_of natf)"
-no_address() { ! short "$1" | grep -q '[0-9]'; }
+no_address() { ! short "$1" | grep >/dev/null '[0-9]'; }
 check "while the daemon is silent its names have no address, above all not the router's (N10)" no_address dave.parents.example.org
 kill -CONT "$(pid_of natf)"
 kill -KILL "$(pid_of natf)"
@@ -101,7 +101,7 @@ echo "home 4712 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE" >>"$root/etc/tsn-dn
 service tsn-dnsd start
 check "dnsmasq is told by a file" prints '^server=/home.example.net/127.0.0.1#5453$' snippet tsn-dnsd
 check "an own record may be a private address" eventually 10 is nas.own.example.net 192.168.1.30
-upstream() { in_root tsn-dnsd status | grep -q '192.0.2.53:53'; }
+upstream() { in_root tsn-dnsd status | grep >/dev/null '192.0.2.53:53'; }
 check "it asks the servers that the provider told this router" upstream
 check "an announced name whose router does not listen has no address (T6)" no_address alice.home.example.net
 came() { in_root tsn-dnsd counters --json | jq -e '.upstream_sent == 1'; }

@@ -79,7 +79,7 @@ check "with what it had" prints '^alice .*allow' in_root natf-routerd hosts
 check "the log says so" logged 'started with the last good one'
 config natf <<<"${good/192.168.1.10/192.168.1.13}"
 check "mended, a reload takes the new one" service natf reload
-new_alice() { in_root natf-routerd hosts | grep -q '^alice .*192.168.1.13'; }
+new_alice() { in_root natf-routerd hosts | grep >/dev/null '^alice .*192.168.1.13'; }
 check "in a new process" eventually 10 new_alice
 service natf stop
 mv "$root/etc/natf/good" "$root/etc/natf/away"
@@ -114,7 +114,7 @@ check "and our table is what it was" test "$(own_table)" = "$before_reload"
 check "fw4 stops" in_root nft delete table inet fw4
 check "and our table is what it was" test "$(own_table)" = "$before_reload"
 in_root nft -f /tmp/fw4.nft
-nothing_of_ours_in_fw4() { ! in_root nft list table inet fw4 | grep -qi natf; }
+nothing_of_ours_in_fw4() { ! in_root nft list table inet fw4 | grep -i >/dev/null natf; }
 check "nothing of ours stands in fw4's table" nothing_of_ours_in_fw4
 in_root nft flush ruleset
 check "after a flushed ruleset our table comes back" eventually 10 table natf

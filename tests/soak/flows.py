@@ -106,7 +106,8 @@ class Driver:
                 await asyncio.sleep(random.uniform(*PAUSE))
         except (OSError, asyncio.TimeoutError) as error:
             self.phase.broken += 1
-            print(f"conversation {number}, turn {turn}: {error!r}", file=sys.stderr)
+            port = writer.get_extra_info("sockname")[1]
+            print(f"{time.time():.3f} conversation {number} from port {port}, turn {turn}: {error!r}", file=sys.stderr)
         finally:
             self.open -= 1
             writer.close()

@@ -16,12 +16,13 @@ use natf_proto::{HostName, KeyId, MappingKind, Reason, Transport};
 
 use super::{
     counters::Counter,
+    forcing::{Inserted, PORT_TRIES, Waiting, entry},
     guide::{Candidate, Chosen, GuideTable},
     guide_notice::Caught,
     guide_passing::{Passed, Passing},
     mapping::{Mapping, MappingId, Stage},
     output::{FirstFlow, FirstPacket, Now, Output, Shown},
-    router::{Inserted, PORT_TRIES, Router, Waiting, entry},
+    router::Router,
 };
 
 /// The part of a TSN server's flows that one client's address may have.

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod counters;
 pub mod discovery;
+pub mod forcing;
 pub mod guide;
 mod guide_flow;
 mod guide_notice;

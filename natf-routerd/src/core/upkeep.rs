@@ -11,12 +11,13 @@ use natf_proto::{HostName, KeyId, MappingKind, Reason};
 use super::{
     access::AccessTable,
     counters::{Counter, Counters},
+    forcing::{Waiting, awaited, entry},
     mapping::{Mapping, MappingId, MappingTable, Stage},
     output::{Entry, Now, Output},
     peer::{PeerSetting, Peers},
     refusals::Refusals,
     registration::Learned,
-    router::{Lifetimes, Limits, Router, Waiting, awaited, entry},
+    router::{Lifetimes, Limits, Router},
 };
 
 /// Rows with an end and resting ports are looked at this often at least.

@@ -10,9 +10,10 @@ use natf_proto::{KeyId, Transport};
 
 use super::sets::Sets;
 use crate::core::{
+    forcing::Inserted,
     mapping::MappingId,
     output::{Entry, FirstFlow, Now, Shown},
-    router::{Inserted, Router},
+    router::Router,
 };
 
 /// What the kernel answers where a conntrack helper is not there (EOPNOTSUPP, also ENOTSUPP inside the kernel).

@@ -10,9 +10,10 @@ use std::{
 use natf_proto::*;
 use natf_routerd::core::{
     access::{AccessTable, HostAddress, HostRow},
+    forcing::Inserted,
     output::{Arrival, Carrier, Entry, FirstFlow, FirstPacket, Handled, Now, Output, Shown},
     peer::{PeerSetting, Role},
-    router::{Inserted, Lifetimes, Limits, Router},
+    router::{Lifetimes, Limits, Router},
 };
 
 pub const G1: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);

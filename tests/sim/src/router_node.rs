@@ -15,9 +15,10 @@ use std::{
 
 use natf_proto::{KeyId, MAGIC, Transport};
 use natf_routerd::core::{
+    forcing::Inserted,
     mapping::{Mapping, MappingId, Stage},
     output::{Arrival, Await, Carrier, Entry, FirstFlow, FirstPacket, Handled, Now, Output, Shown},
-    router::{Inserted, Lifetimes, Limits, Router},
+    router::{Lifetimes, Limits, Router},
 };
 
 use crate::{
