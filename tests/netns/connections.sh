@@ -299,10 +299,10 @@ check "a burst of 20 datagrams, all held, arrives in order (N4)" udp_client 20 "
 check "of 300 that come at 10,000 a second, the oldest 256 are held, in order, and nobody is told of an error (N4)" \
 	prints '^256 in order no error$' udp_flood 300 "$(lab pid routerd router1)"
 check "those dropped are counted" prints '^44$' counter_of_end held_too_many_of_flow
-disordered=$(disordered_streams 40)
-# One is allowed: if a busy machine leaves the daemon waiting between its last look at the queue and the end of queueing,
-# and the stream goes on at that moment after a pause, a datagram is overtaken.
-check "of 40 streams whose first datagrams are held, $disordered come out of order (N4)" test "$disordered" -le 1
+disordered=$(disordered_streams 100)
+# Three are allowed (3 of 1,000 were seen): if a busy machine leaves the daemon waiting between its last look at the queue
+# and the end of queueing, and the stream goes on at that moment after a pause, a datagram is overtaken.
+check "of 100 streams whose first datagrams are held, $disordered come out of order (N4)" test "$disordered" -le 3
 
 check "iperf3 sends to bob" measures
 check "iperf3 receives from bob" measures --reverse
