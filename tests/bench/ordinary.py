@@ -99,7 +99,7 @@ def guide_client(bed, router):
 def measure_flood(bed, router):
     """Connections while notifications keep coming: whether those that are not ours wait for those that are."""
     router.start(cpu=SERVER_CPU)
-    rounds, seconds, connections = (1, 2, 100) if bed.quick else (5, 3, 400)
+    rounds, seconds, connections = (1, 2, 100) if bed.quick else (5, 6, 400)
     samples = {}
     for _ in range(rounds):
         quiet = connect(bed, bed.en, f"{G2}:{STATIC_WEB}", connections)
