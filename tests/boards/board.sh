@@ -52,7 +52,7 @@ fetch() {
 	((${#tools[@]} == 0)) || "$here/../install-tools.sh" --packages "${tools[@]}" ||
 		unavailable "$1: ${tools[*]} cannot be installed here: is there a network?"
 	# What was fetched by another version of this script is fetched anew.
-	version=$( (declare -f describe download modules; cat "$here/build-be.sh") | sha256sum)
+	version=$( (declare -f describe download modules; cat "$here"/{build-be.sh,malta-be.config}) | sha256sum)
 	[[ $(cat "$folder/ready" 2>/dev/null) != "$version" ]] || return 0
 	if [[ -z $debian ]]; then
 		"$here/build-be.sh" "$folder"
