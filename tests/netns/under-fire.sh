@@ -64,9 +64,9 @@ kill_end() {
 	sleep 0.2
 	lab start endd en
 }
-# While rules are replaced, the kernel (6.18 too) may judge a packet by the old rules but the new sets. Then "established: accept"
-# does not match, and fw4's last rule resets the connection, natf or not (docs/security.md, known limits). Here that rule
-# is silent towards established connections, so that what is seen broken was broken by natf.
+# The chains of a deleted table judge for some microseconds more, without the elements of their sets: "established: accept" does
+# not match, and fw4's last rule resets the connection, natf or not (tests/experiments/m_generation.py). Here that rule is
+# silent towards connections that stand, so that what is seen broken was broken by natf.
 load_firewall() {
 	sed 's/chain handle_reject {/&\n\t\tct state established,related drop/' "$tests/lab/fw4.nft" | on router1 nft -f -
 }
