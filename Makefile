@@ -71,7 +71,7 @@ test-packages: ## .ipk, feed and .deb: same bytes twice, right content, installa
 	openwrt/build/test.sh
 	packaging/deb/test.sh
 
-bench: tools ## all benchmarks, and docs/benchmarks.md anew; QUICK=1 for a look (root, 20 min)
+bench: tools ## all benchmarks, and docs/benchmarks.md anew; QUICK=1 for a look (root, a quarter of an hour)
 	tests/bench/bench.sh
 
 test-reproducible: ## two builds of the last commit give the same bytes; 10 minutes and more; ARCH=aarch64_cortex-a53
