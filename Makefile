@@ -77,10 +77,10 @@ bench: tools ## all benchmarks, and docs/benchmarks.md anew; QUICK=1 for a look 
 test-reproducible: ## two builds of the last commit give the same bytes; 10 minutes and more; ARCH=aarch64_cortex-a53
 	openwrt/build/test-reproducible.sh $(or $(ARCH),aarch64_cortex-a53)
 
-bench-natf: tools ## only those of NAT-f: start-up and mapping requests (root)
-	tests/bench/bench.sh startup mapping
+bench-natf: tools ## only those of NAT-f: start-up, mapping requests, throughput; headlines in target/bench/natf.json (root)
+	tests/bench/bench.sh startup mapping throughput
 
-bench-dns: tools ## only those of tsn-dnsd, beside dnsmasq and unbound (root)
+bench-dns: tools ## only those of tsn-dnsd, beside dnsmasq and unbound; headlines in target/bench/dns.json (root)
 	tests/bench/bench.sh dns distance
 
 soak: tools build ## an hour under fire; SECONDS for less; figures and plot in target/soak

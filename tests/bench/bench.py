@@ -3,7 +3,8 @@
 
 usage (root): bench.py [--quick] [--only PART,PART...] BINARIES FOLDER
 
-Each part leaves FOLDER/PART.json; a part that fails leaves none, and the rest goes on. report.py makes the document.
+Each part leaves FOLDER/PART.json; a part that fails leaves none, and the rest goes on. headlines.py adds natf.json, report.py makes
+the document.
 """
 import argparse
 import importlib
@@ -15,6 +16,7 @@ import sys
 import time
 import traceback
 
+import headlines
 import machine
 from bed import Bed
 
@@ -56,6 +58,7 @@ def main():
             continue
         path.write_text(json.dumps(found, indent=1) + "\n")
         print(f"{name}: {found['measured']['seconds']} s", flush=True)
+    headlines.write(call.folder)
     if failed:
         sys.exit(f"bench.py: failed: {', '.join(failed)}")
 
