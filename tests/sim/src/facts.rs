@@ -24,7 +24,8 @@ use crate::{
     router_node::RouterNode,
 };
 
-/// How long a row that has ended by the clock may still open the way: the router's timer task sleeps that long.
+/// How long a row that has ended by the clock may still open the way, and a lost address be led to a host: the router's
+/// timer task sleeps that long.
 const EXPIRY_GRACE: Duration = Duration::from_secs(3);
 /// How long an external node may keep a packet waiting: the time of four tries, twice that where DNS has to be waited
 /// for and once more where it says something new, and the kernel's confirmation.
@@ -265,19 +266,22 @@ impl Facts {
         self.check_entries(now, number, node)
     }
 
-    /// No entry stands that the owner does not want.
+    /// No entry stands that the owner does not want, or at an address that is somebody else's by now.
     fn check_entries(&mut self, now: Instant, number: usize, node: &RouterNode) -> Result<(), Complaint> {
         let unix = node.clocks(now).unix;
         for connection in node.table.iter(now).filter(|connection| !connection.over) {
             let Some(peer) = connection.label else { continue };
             let (inside, key) = (connection.reply.source, (number, connection.original));
-            if node.policy.allows_address(peer, *inside.ip(), inside.port(), unix) {
+            let is_own = *connection.original.destination.ip() == node.address;
+            if is_own && node.policy.allows_address(peer, *inside.ip(), inside.port(), unix) {
                 self.unwanted.remove(&key);
                 continue;
             }
             let since = *self.unwanted.entry(key).or_insert(now);
             if now > since + EXPIRY_GRACE {
-                return Err(format!("router {number} leaves open what its owner closed: {connection:?}"));
+                let what =
+                    if is_own { "what its owner closed" } else { "the way from an address that it lost" };
+                return Err(format!("router {number} leaves open {what}: {connection:?}"));
             }
         }
         Ok(())

@@ -211,7 +211,9 @@ impl RouterNode {
         let Some(core) = &mut self.core else { return };
         if self.looks <= instant {
             self.looks = instant + Duration::from_secs(2);
-            core.handle_addresses(now, &[self.address]);
+            if self.sabotage != Some(Sabotage::SeesNoMove) {
+                core.handle_addresses(now, &[self.address]);
+            }
         }
         if self.wakes <= instant {
             core.handle_timeout(now);

@@ -5,6 +5,8 @@
 pub enum Sabotage {
     /// The router's kernel deletes no entry: revoked flows go on.
     KeepsEntries,
+    /// The router does not see that its address has changed.
+    SeesNoMove,
     /// The router's kernel leads every flow to another host.
     LeadsElsewhere,
     /// The router's kernel never lets a held packet go.
