@@ -10,7 +10,10 @@ use std::{
 };
 
 use natf_end::{Carrier, Home, PacketId, PingEvent, Refusal, Role, Silent};
-use natf_proto::{Direction, Envelope, Kind, MappingKind, MappingRequest, Reason, ReplayWindow};
+use natf_proto::{
+    Direction, Envelope, Grant, Kind, MappingKind, MappingRequest, MappingResponse, Reason, ReplayWindow,
+    Transaction, assemble_anonymous,
+};
 use sim::*;
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
@@ -322,6 +325,27 @@ fn n15_answers_that_are_not_the_routers_raise_a_counter_and_nothing_else() {
     world.inject(G2, Carrier::Icmp, &answer);
     assert_eq!(world.counter("answer_malformed"), 2);
     assert!(world.released.is_empty() && world.refused.is_empty());
+}
+
+#[test]
+fn n15_without_a_key_only_who_has_seen_the_question_can_answer_it() {
+    let mut world = World::new(33, home(None));
+    world.boxes.insert(G2, Peer::Dark);
+    world.packet(1, tcp(40_000, ALICE, 22), "alice");
+    let message = world.sends[0].3.clone();
+    let question = Envelope::parse(&message).unwrap();
+    let asked = MappingRequest::parse(question.anonymous_body().unwrap()).unwrap();
+    let lifetime = Duration::from_secs(60);
+    let mapped = SocketAddrV4::new(G2, 20_000);
+    let grant = Grant { kind: MappingKind::Exact, mapped, pending: lifetime, lifetime };
+    let guessed = Transaction(asked.transaction.0 ^ 1);
+    for (transaction, released) in [(guessed, 0), (asked.transaction, 1)] {
+        let known = MappingRequest { transaction, ..asked };
+        let body = MappingResponse::to(&known, *asked.source.ip(), Ok(grant)).emit();
+        let answer = assemble_anonymous(Kind::MappingResponse, question.header.counter, &[0; 24], &body);
+        world.inject(G2, Carrier::Icmp, &answer);
+        assert_eq!((world.released.len(), world.counter("answer_mismatch")), (released, 1));
+    }
 }
 
 #[test]
