@@ -44,7 +44,8 @@ opkg() {
 }
 
 files() { find "$root" ! -type d ! -path "$root/usr/lib/opkg/*" ! -path "$root/var/*" ! -path "$root/tmp/*" -printf '/%P\n' | sort | tr '\n' ' '; }
-installed() { (sed "s#^#$root#" "$root/usr/lib/opkg/info/$1.list" | xargs ls -d) >/dev/null; }
+# Without a name `ls` would be content.
+installed() { [[ -s $root/usr/lib/opkg/info/$1.list ]] && (sed "s#^#$root#" "$root/usr/lib/opkg/info/$1.list" | xargs ls -d) >/dev/null; }
 
 # newer PACKAGE: prints an .ipk of the next release, with one more line in its configuration.
 newer() {
