@@ -10,6 +10,9 @@ use crate::{
     packet::{FlowId, Packet, Part, Tuple},
 };
 
+/// How often an application says the same before it gives up.
+const TRIES: u8 = 6;
+
 /// Where an application runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -101,10 +104,15 @@ impl App {
         matches!(self.state, State::Done | State::Refused(_) | State::GaveUp)
     }
 
+    /// True where it was never answered, and will ask once more at least.
+    pub fn asks_again(&self) -> bool {
+        self.state == State::Opening && self.tries < TRIES
+    }
+
     /// What it says now, and when it speaks again.
     pub fn speak(&mut self, now: Instant) -> Option<Packet> {
         let is_tcp = self.tuple.transport == Transport::Tcp;
-        if self.tries >= 6 {
+        if self.tries >= TRIES && !self.is_over() {
             self.state = State::GaveUp;
         }
         let part = match self.state {
