@@ -1,6 +1,8 @@
 //! A router's core with a kernel that keeps its tables in maps, for the scripted tests.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod guided;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddrV4},
