@@ -11,7 +11,7 @@ use crate::error::Error;
 pub const HELP: &str = "\
 natf-endd: reach hosts behind a NAT-f router by name
 
-    natf-endd [OPTIONS]                       run in the foreground, log to stderr (RUST_LOG)
+    natf-endd [OPTIONS]                       run in the foreground; log to stdout, warnings to stderr (RUST_LOG)
     natf-endd check [--json]                  read the configuration and say what is wrong with it
     natf-endd status [--json]                 names, flows, counters and times of the running daemon
     natf-endd ping NAME[:PORT[/udp]] [--json] negotiate for NAME, explain each step, connect nothing

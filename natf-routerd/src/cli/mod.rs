@@ -23,7 +23,7 @@ natf-routerd: reach the hosts behind this router by name (NAT-f)
 
 usage: natf-routerd [OPTION]... [COMMAND]
 
-Without a command the daemon runs in the foreground and logs to stderr (RUST_LOG=debug for more).
+Without a command the daemon runs in the foreground; it logs to stdout, what is wrong to stderr (RUST_LOG=debug for more).
 SIGHUP: read the configuration anew; SIGTERM: stop, established flows go on.
 
 commands:

@@ -21,7 +21,7 @@ tsn-dnsd: a DNS server that tells NAT routers who is about to connect to which o
 
 usage: tsn-dnsd [OPTION]... [COMMAND]
 
-Without a command the daemon runs in the foreground and logs to stderr (RUST_LOG=debug for more).
+Without a command the daemon runs in the foreground; it logs to stdout, what is wrong to stderr (RUST_LOG=debug for more).
 SIGHUP: read the configuration anew, the cache is kept; SIGTERM: stop.
 
 commands:
